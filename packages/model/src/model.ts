@@ -1,0 +1,136 @@
+/**
+ * A vision-language model: architecture, weights on a device, and everything that turns messages into tokens and back.
+ */
+import { ParameterSet, type Device } from '@revisual/tensor'
+import type { ModelConfig } from './config/architecture.js'
+import { ConfigError } from './config/json.js'
+import { nanoProcessorConfig, parseProcessorConfig, type ProcessorConfig } from './images/processor.js'
+import type { Network } from './network/forward.js'
+import { initialValues, parameterSpecs } from './network/parameters.js'
+import { TextRotary } from './positions/rotary.js'
+import { preparePrompt, type ModelPrompt, type PromptInput } from './prompt.js'
+import { ChatTemplate, nanoChatTemplate, qwenChatTemplate } from './text/chat-template.js'
+import type { Tokenizer } from './text/tokenizer.js'
+
+/** Ids that end a completion, and the id that fills unused places. */
+export interface GenerationTokens {
+  readonly stopIds: readonly number[]
+  readonly padId: number | null
+}
+
+/** What a model is made of besides its weights. */
+export interface ModelParts {
+  readonly config: ModelConfig
+  readonly processor: ProcessorConfig
+  readonly template: ChatTemplate
+  readonly generation: GenerationTokens
+  /** `null`: the checkpoint has none; prompts must then be given as ids. */
+  readonly tokenizer: Tokenizer | null
+  /** `generation_config.json` as it was read; written back unchanged. */
+  readonly generationJson: { readonly [key: string]: unknown }
+}
+
+export class VisionLanguageModel {
+  /** The live weights as a network. */
+  readonly network: Network
+
+  constructor(
+    readonly device: Device,
+    readonly parameters: ParameterSet,
+    readonly parts: ModelParts,
+  ) {
+    const { architecture } = parts.config
+    this.network = {
+      device,
+      architecture,
+      weights: (name) => parameters.get(name),
+      textRotary: new TextRotary(architecture.text),
+    }
+  }
+
+  get tokenizer(): Tokenizer {
+    const { tokenizer } = this.parts
+    if (!tokenizer) throw new ConfigError('This model folder has no tokenizer.json: text cannot be encoded or decoded.')
+    return tokenizer
+  }
+
+  /** Messages and images into a prompt. Prepare once, use as often as wanted. */
+  preparePrompt(input: PromptInput): Promise<ModelPrompt> {
+    const { config, template, processor } = this.parts
+    return preparePrompt({ config, template, processor, tokenizer: this.tokenizer }, input)
+  }
+
+  /** Ids of an answer to learn, with the token that ends it. */
+  encodeCompletion(text: string): number[] {
+    const [stop] = this.parts.generation.stopIds
+    return [...this.tokenizer.encode(text, 'text'), ...(stop === undefined ? [] : [stop])]
+  }
+}
+
+/** An empty parameter set of an architecture. */
+export function parametersOf(device: Device, config: ModelConfig): ParameterSet {
+  return new ParameterSet(device, parameterSpecs(config.architecture))
+}
+
+export interface CreateOptions {
+  readonly config: ModelConfig
+  readonly tokenizer: Tokenizer
+  /** Seed of the fresh weights; the same seed gives the same weights on every machine. */
+  readonly seed: number
+  /** Default: the nano template for an architecture with the nano tokens, as made by `nanoConfig`. */
+  readonly chatTemplate?: string
+  readonly processor?: ProcessorConfig
+}
+
+/** A model with fresh weights, of the nano preset unless told otherwise. */
+export function createModel(device: Device, options: CreateOptions): VisionLanguageModel {
+  const { config, tokenizer, seed } = options
+  const { text, vision, initializerRange } = config.architecture
+  const highest = Math.max(...tokenizer.usedIds)
+  if (highest >= text.vocabularySize) {
+    throw new ConfigError(`The tokenizer uses ids up to ${highest}, the model has ${text.vocabularySize} rows. Raise vocabularySize.`)
+  }
+  const parameters = parametersOf(device, config)
+  for (const spec of parameterSpecs(config.architecture)) {
+    parameters.write(spec.name, initialValues(spec, initializerRange, seed))
+  }
+  return new VisionLanguageModel(device, parameters, {
+    config,
+    tokenizer,
+    template: new ChatTemplate(options.chatTemplate ?? nanoChatTemplate),
+    processor: options.processor ?? nanoProcessorConfig(vision),
+    ...generationParts(config, {}),
+  })
+}
+
+const asIds = (value: unknown): number[] =>
+  [value].flat().filter((id): id is number => typeof id === 'number' && Number.isInteger(id))
+
+/** Stop and padding ids from `generation_config.json`, else from the config. */
+export function generationParts(
+  config: ModelConfig,
+  generationJson: { readonly [key: string]: unknown },
+): Pick<ModelParts, 'generation' | 'generationJson'> {
+  const nested = config.json['text_config']
+  const text: { readonly [key: string]: unknown } = { ...config.json, ...(nested as object | undefined) }
+  const first = (key: string) => [generationJson[key], text[key]].map(asIds).find((ids) => ids.length > 0) ?? []
+  return {
+    generation: { stopIds: first('eos_token_id'), padId: first('pad_token_id')[0] ?? null },
+    generationJson:
+      Object.keys(generationJson).length > 0
+        ? generationJson
+        : { bos_token_id: text['bos_token_id'], eos_token_id: text['eos_token_id'], pad_token_id: text['pad_token_id'] },
+  }
+}
+
+/** Template and processor of a checkpoint that may lack their files. */
+export function fallbackParts(
+  config: ModelConfig,
+  chatTemplate: string | null,
+  processorJson: unknown,
+): Pick<ModelParts, 'template' | 'processor'> {
+  return {
+    template: new ChatTemplate(chatTemplate ?? qwenChatTemplate),
+    processor: parseProcessorConfig(processorJson, config.architecture.vision),
+  }
+}

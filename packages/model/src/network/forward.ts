@@ -1,0 +1,47 @@
+/** From laid-out tokens to hidden states: embed, run the vision tower, put visual tokens in place, decode. */
+import type { Device, Tensor } from '@revisual/tensor'
+import type { Architecture } from '../config/architecture.js'
+import type { TextRotary } from '../positions/rotary.js'
+import type { TokenLayout } from './batch.js'
+import { decoder, type DecoderOutput } from './decoder.js'
+import type { Weights } from './layers.js'
+import { noRow, pickRows } from './rows.js'
+import { visionBatch, visionTower } from './vision.js'
+
+/** A network: an architecture with a set of weights on a device. */
+export interface Network {
+  readonly device: Device
+  readonly architecture: Architecture
+  readonly weights: Weights
+  readonly textRotary: TextRotary
+}
+
+/** Tokens with the visual tokens of their images in place, [N, H]. Padding is zeros. */
+function embedTokens(network: Network, layout: TokenLayout): Tensor {
+  const { device, architecture, weights } = network
+  const { ids, images, cells } = layout
+  const embedding = weights('model.embed_tokens.weight')
+  if (images.length === 0) return pickRows(embedding, ids)
+  const batch = visionBatch(images, architecture.vision)
+  const visual = visionTower(device, weights, architecture.vision, batch)
+  // Each place takes its row from one of the two; the other gives zeros.
+  const textRows = ids.map((id, place) => (cells[place] === noRow ? id : noRow))
+  const visualRows = cells.map((cell) => (cell === noRow ? noRow : (batch.rowOfCell[cell] as number)))
+  return pickRows(embedding, textRows).add(pickRows(visual, visualRows))
+}
+
+/** Runs the model over a layout. */
+export function forward(network: Network, layout: TokenLayout): DecoderOutput {
+  const { device, architecture, weights, textRotary } = network
+  const { rows, length, positions, segments } = layout
+  const { cos, sin } = textRotary.table(positions)
+  const half = architecture.text.headSize / 2
+  return decoder(weights, architecture.text, {
+    embedded: embedTokens(network, layout),
+    cos: device.tensor(cos, [rows * length, half]),
+    sin: device.tensor(sin, [rows * length, half]),
+    rows,
+    length,
+    ...(segments ? { segments: device.tensor(segments, [rows, length]) } : {}),
+  })
+}

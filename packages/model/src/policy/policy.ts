@@ -1,0 +1,202 @@
+/**
+ * The model as a policy of `@revisual/rl`. Losses live on the host: `accumulate` evaluates the forward pass and keeps what
+ * the backward pass needs, hands log-probs and entropies to the loss, writes the gradients it returns into two placeholder
+ * tensors, and runs the backward graph that was built on them.
+ */
+import type {
+  Completion,
+  LossReport,
+  Policy,
+  SampleOptions,
+  SampleRequest,
+  StepOptions,
+  StepReport,
+  TokenBatch,
+  TokenGradients,
+  TokenLoss,
+  TokenScores,
+} from '@revisual/rl'
+import { AdamW, grad, noGrad, type ParameterSet } from '@revisual/tensor'
+import { generate } from '../generation/generate.js'
+import { samplingMask } from '../generation/sampling-mask.js'
+import { parametersOf, type VisionLanguageModel } from '../model.js'
+import type { Network } from '../network/forward.js'
+import type { ModelPrompt } from '../prompt.js'
+import { readScores, scoreTokens, tokenCount } from './completion-batch.js'
+import { loadPolicyState, savePolicyState } from './state.js'
+
+export interface PolicyOptions {
+  /** Default [0.9, 0.999]. */
+  readonly betas?: readonly [number, number]
+  /** Default 1e-8. */
+  readonly epsilon?: number
+  /** Most sequences generated at once. Default 512. */
+  readonly maxConcurrentSequences?: number
+}
+
+export type ModelPolicy = Required<Policy<ModelPrompt>>
+
+const groups = ['vision', 'text']
+
+/** Makes the model trainable and samplable. The policy works on the model's own weights. */
+export function createPolicy(model: VisionLanguageModel, options: PolicyOptions = {}): ModelPolicy {
+  return new NetworkPolicy(model, options)
+}
+
+class NetworkPolicy implements ModelPolicy {
+  readonly #mask: Float32Array
+  readonly #optimizer: AdamW
+  #reference: ParameterSet | null = null
+
+  constructor(
+    private readonly model: VisionLanguageModel,
+    private readonly options: PolicyOptions,
+  ) {
+    this.#mask = samplingMask(model)
+    this.#optimizer = new AdamW(model.parameters, { betas: options.betas ?? [0.9, 0.999], eps: options.epsilon ?? 1e-8 })
+  }
+
+  async sample(requests: readonly SampleRequest<ModelPrompt>[], options: SampleOptions): Promise<Completion[]> {
+    const { network, tokenizer, parts } = this.model
+    const { stopIds } = parts.generation
+    const completions: Completion[] = []
+    for (const { start, part } of this.#chunks(requests)) {
+      const generated = await generate(network, part, { ...options, stopIds, mask: this.#mask })
+      for (const { requestIndex, ids, finishReason, ...rest } of generated) {
+        const text = tokenizer.decode(finishReason === 'stop' ? ids.slice(0, -1) : ids)
+        completions.push({ ...rest, requestIndex: start + requestIndex, completionIds: ids, text, finishReason })
+      }
+    }
+    return completions
+  }
+
+  score(batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
+    return this.#score(this.model.network, batch)
+  }
+
+  scoreReference(batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
+    const reference = this.#reference
+    if (!reference) throw new Error('There is no reference yet: call snapshotReference() before scoreReference().')
+    return this.#score({ ...this.model.network, weights: (name) => reference.get(name) }, batch)
+  }
+
+  async snapshotReference(): Promise<void> {
+    this.#reference ??= parametersOf(this.model.device, this.model.parts.config)
+    this.#reference.writeAll(await this.model.parameters.readAll())
+  }
+
+  async accumulate(batch: TokenBatch<ModelPrompt>, loss: TokenLoss): Promise<LossReport> {
+    const { network, parameters, device } = this.model
+    const tokens = tokenCount(batch)
+    if (tokens === 0) {
+      const scores = emptyScores(batch)
+      return { loss: loss(scores).loss, scores }
+    }
+    using scope = device.scope()
+    const lazy = scoreTokens(network, batch, this.#mask)
+    const placeholders = [device.buffer([tokens]), device.buffer([tokens])] as const
+    const gradients = grad([lazy.logProbs, lazy.entropies], parameters.trainable(), { gradOutputs: placeholders })
+    await device.eval([lazy.logProbs, lazy.entropies], { retainFor: gradients })
+    const scores = await readScores(network, batch, lazy)
+    const report = loss(scores)
+    const flat = flatten(batch, report)
+    if (flat.some((values) => values.some((value) => value !== 0))) {
+      device.write(placeholders[0], flat[0])
+      device.write(placeholders[1], flat[1])
+      parameters.accumulate(gradients)
+      await device.eval([])
+    }
+    return { loss: report.loss, scores }
+  }
+
+  async step({ learningRate, weightDecay, maxGradNorm }: StepOptions): Promise<StepReport> {
+    const gradNorm = await this.#optimizer.gradNorm()
+    const applied = Number.isFinite(gradNorm)
+    if (applied) {
+      // As torch.nn.utils.clip_grad_norm_.
+      const clipScale = maxGradNorm === undefined ? 1 : Math.min(1, maxGradNorm / (gradNorm + 1e-6))
+      await this.#optimizer.step({ learningRate, weightDecay, clipScale })
+    }
+    this.model.parameters.zeroGrad()
+    await this.model.device.eval([])
+    return { gradNorm, applied }
+  }
+
+  setTrainable(wanted: readonly string[]): void {
+    const unknown = wanted.find((group) => !groups.includes(group))
+    if (unknown !== undefined) {
+      throw new RangeError(`setTrainable(): there is no parameter group '${unknown}'; allowed: ${groups.join(', ')}.`)
+    }
+    this.model.parameters.setTrainable([...wanted])
+  }
+
+  async resetOptimizer(): Promise<void> {
+    this.#optimizer.reset()
+    await this.model.device.eval([])
+  }
+
+  save(directory: string): Promise<void> {
+    return savePolicyState(directory, this.model, this.#optimizer, this.#reference)
+  }
+
+  async load(directory: string): Promise<void> {
+    this.#reference = await loadPolicyState(directory, this.model, this.#optimizer, this.#reference)
+  }
+
+  promptLength(prompt: ModelPrompt): number {
+    return prompt.ids.length
+  }
+
+  async #score(network: Network, batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
+    if (tokenCount(batch) === 0) return emptyScores(batch)
+    using _scope = network.device.scope()
+    return readScores(network, batch, noGrad(() => scoreTokens(network, batch, this.#mask)))
+  }
+
+  /** Cuts requests into parts of at most `maxConcurrentSequences` sequences; one request is never cut. */
+  *#chunks(
+    requests: readonly SampleRequest<ModelPrompt>[],
+  ): Generator<{ start: number; part: SampleRequest<ModelPrompt>[] }> {
+    const most = this.options.maxConcurrentSequences ?? 512
+    let start = 0
+    let size = 0
+    for (let index = 0; index < requests.length; index++) {
+      const { n } = requests[index] as SampleRequest<ModelPrompt>
+      if (size > 0 && size + n > most) {
+        yield { start, part: requests.slice(start, index) }
+        start = index
+        size = 0
+      }
+      size += n
+    }
+    if (start < requests.length) yield { start, part: requests.slice(start) }
+  }
+}
+
+function emptyScores(batch: TokenBatch<ModelPrompt>): TokenScores {
+  const empty = () => batch.sequences.map(() => new Float32Array())
+  return { logProbs: empty(), entropies: empty() }
+}
+
+/** Gradients of the loss, sequences end to end. */
+function flatten(batch: TokenBatch<ModelPrompt>, gradients: TokenGradients): readonly [Float32Array, Float32Array] {
+  const join = (name: string, arrays: readonly Float32Array[]) => {
+    const result = new Float32Array(tokenCount(batch))
+    let offset = 0
+    batch.sequences.forEach(({ completionIds }, index) => {
+      const values = arrays[index]
+      if (values?.length !== completionIds.length) {
+        throw new RangeError(
+          `The loss returned ${values?.length ?? 'no'} ${name} for sequence ${index}, which has ${completionIds.length} tokens.`,
+        )
+      }
+      result.set(values, offset)
+      offset += values.length
+    })
+    return result
+  }
+  return [
+    join('log-prob gradients', gradients.logProbGradients),
+    gradients.entropyGradients ? join('entropy gradients', gradients.entropyGradients) : new Float32Array(tokenCount(batch)),
+  ]
+}

@@ -1,0 +1,160 @@
+/**
+ * Reverse-mode differentiation over the tape. The result is again a lazy graph: forward, backward and update become
+ * one plan.
+ */
+import { ShapeError } from '../device/errors.js'
+import { sameShape } from '../graph/shape.js'
+import type { Tensor } from '../graph/tensor.js'
+import { add } from '../ops/elementwise.js'
+import { enableGrad, isRecording, noGrad, record, type Operation } from './tape.js'
+
+export interface GradOptions {
+  /** Gradients of the outputs; default ones, which needs outputs of one element. */
+  readonly gradOutputs?: readonly Tensor[]
+  /** Called as soon as the gradient of an input is complete, in the order in which that happens. */
+  readonly onGradient?: (index: number, gradient: Tensor) => void
+}
+
+/** Operations the outputs depend on, each after all operations that use its results. */
+function reverseOrder(outputs: readonly Tensor[]): Operation[] {
+  const users = new Map<Operation, number>()
+  const visit = [...outputs]
+  const seen = new Set<Operation>()
+  for (let tensor = visit.pop(); tensor; tensor = visit.pop()) {
+    const operation = tensor.origin?.operation
+    if (!operation || seen.has(operation)) continue
+    seen.add(operation)
+    for (const input of operation.inputs) {
+      const maker = input.origin?.operation
+      if (maker && input.requiresGrad) users.set(maker, (users.get(maker) ?? 0) + 1)
+      visit.push(input)
+    }
+  }
+  const ready = [...seen].filter((operation) => !users.has(operation))
+  const order: Operation[] = []
+  for (let operation = ready.pop(); operation; operation = ready.pop()) {
+    order.push(operation)
+    for (const input of operation.inputs) {
+      const maker = input.origin?.operation
+      if (!maker || !input.requiresGrad) continue
+      const left = (users.get(maker) ?? 1) - 1
+      users.set(maker, left)
+      if (left === 0) ready.push(maker)
+    }
+  }
+  return order
+}
+
+/**
+ * Gradients of the outputs (their sum, weighted by `gradOutputs`) with respect to `inputs`; zeros where there is no
+ * path. The gradients are lazy.
+ *
+ * @throws {ShapeError} an output has more than one element and no `gradOutputs` are given, or shapes differ.
+ */
+export function grad(outputs: Tensor | readonly Tensor[], inputs: readonly Tensor[], options: GradOptions = {}): Tensor[] {
+  const roots: readonly Tensor[] = Array.isArray(outputs) ? outputs : [outputs as Tensor]
+  return noGrad(() => {
+    const leafGradients = new Map<Tensor, Tensor>()
+    const pending = new Map<Operation, (Tensor | null)[]>()
+    const wanted = new Map(inputs.map((input, index) => [input, index]))
+    const arrive = (tensor: Tensor, gradient: Tensor) => {
+      if (!sameShape(tensor.shape, gradient.shape)) {
+        throw new ShapeError(
+          `grad(): a gradient of shape [${gradient.shape.join(', ')}] arrived for a tensor of shape [${tensor.shape.join(', ')}].`,
+        )
+      }
+      if (wanted.has(tensor)) {
+        const sum = leafGradients.get(tensor)
+        leafGradients.set(tensor, sum ? add(sum, gradient) : gradient)
+      }
+      if (!tensor.origin) return
+      const { operation, index } = tensor.origin
+      const slots = pending.get(operation) ?? new Array<Tensor | null>(operation.outputs).fill(null)
+      const sum = slots[index]
+      slots[index] = sum ? add(sum, gradient) : gradient
+      pending.set(operation, slots)
+    }
+    roots.forEach((root, index) => {
+      const given = options.gradOutputs?.[index]
+      if (!given && root.size !== 1) {
+        throw new ShapeError(
+          `grad(): output ${index} has shape [${root.shape.join(', ')}]; give gradOutputs, or reduce it to one element.`,
+        )
+      }
+      arrive(root, given ?? root.device.ones(root.shape))
+    })
+    const order = reverseOrder(roots)
+    const usersLeft = new Map<Tensor, number>()
+    for (const { inputs: used } of order) {
+      for (const input of used) if (wanted.has(input)) usersLeft.set(input, (usersLeft.get(input) ?? 0) + 1)
+    }
+    for (const operation of order) {
+      const slots = pending.get(operation)
+      pending.delete(operation)
+      const gradients = slots ? operation.vjp(slots) : []
+      operation.inputs.forEach((input, index) => {
+        const gradient = gradients[index]
+        if (gradient && input.requiresGrad) arrive(input, gradient)
+        const left = (usersLeft.get(input) ?? 0) - 1
+        usersLeft.set(input, left)
+        const position = wanted.get(input)
+        const complete = leafGradients.get(input)
+        if (left === 0 && position !== undefined && complete) options.onGradient?.(position, complete)
+      })
+    }
+    return inputs.map((input) => leafGradients.get(input) ?? input.device.zeros(input.shape))
+  })
+}
+
+/** What the function given to {@link customGrad} returns. */
+export interface CustomResult<Value extends Tensor | readonly Tensor[]> {
+  readonly value: Value
+  /** Gradients with respect to the inputs, one per input; null for none. Missing output gradients arrive as null. */
+  readonly vjp: (...gradients: (Tensor | null)[]) => readonly (Tensor | null)[]
+}
+
+/**
+ * An operation with a gradient of its own. `fn` computes the value (unrecorded) and returns it with its vector-Jacobian
+ * product; what the product needs, it closes over.
+ */
+export function customGrad<Value extends Tensor | readonly Tensor[]>(
+  fn: (...inputs: Tensor[]) => CustomResult<Value>,
+): (...inputs: Tensor[]) => Value {
+  return (...inputs) => {
+    const { value, vjp } = noGrad(() => fn(...inputs))
+    const outputs: readonly Tensor[] = Array.isArray(value) ? value : [value as Tensor]
+    record(outputs, inputs, (gradients) => vjp(...gradients))
+    return value
+  }
+}
+
+/**
+ * `fn(...inputs)`, whose intermediates are not kept for the backward pass but computed again there: activation memory
+ * for one more forward pass. `fn` must be a pure function of its inputs and of parameters it closes over; gradients of
+ * the latter flow when they are passed in `inputs`.
+ */
+export function checkpoint<Value extends Tensor | readonly Tensor[]>(
+  fn: (...inputs: Tensor[]) => Value,
+  ...inputs: Tensor[]
+): Value {
+  if (!isRecording()) return fn(...inputs)
+  return customGrad<Value>((...values) => ({
+    value: fn(...values),
+    vjp: (...gradients) => {
+      const fresh = values.map((value) => value.detached(value.requiresGrad))
+      const outputs = enableGrad(() => fn(...fresh))
+      const list: readonly Tensor[] = Array.isArray(outputs) ? outputs : [outputs as Tensor]
+      const used = list.flatMap((output, index) => {
+        const gradient = gradients[index]
+        return gradient ? [{ output, gradient }] : []
+      })
+      const wanted = fresh.filter((value) => value.requiresGrad)
+      const results = grad(
+        used.map(({ output }) => output),
+        wanted,
+        { gradOutputs: used.map(({ gradient }) => gradient) },
+      )
+      return fresh.map((value) => (value.requiresGrad ? (results[wanted.indexOf(value)] ?? null) : null))
+    },
+  }))(...inputs)
+}

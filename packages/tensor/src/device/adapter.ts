@@ -1,0 +1,60 @@
+/**
+ * Finds the adapter and opens the device. The object that `create()` of the `webgpu` package returns must outlive every
+ * device made from it: if V8 collects it, Dawn frees its instance under the event loop and the process dies at a random
+ * later moment. So there is one per process, held by this module for ever.
+ */
+import { AdapterError } from './errors.js'
+
+let instance: GPU | undefined
+
+async function gpuInstance(): Promise<GPU> {
+  if (instance) return instance
+  const fromPlatform = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu
+  if (fromPlatform) {
+    instance = fromPlatform
+    return instance
+  }
+  try {
+    const { create, globals } = await import('webgpu')
+    Object.assign(globalThis, globals)
+    instance = create([])
+    return instance
+  } catch (error) {
+    throw new AdapterError(
+      `The 'webgpu' package (Dawn) could not be loaded: ${error instanceof Error ? error.message : String(error)}. ` +
+        `Run 'npm install' again; on Linux it needs glibc ≥ 2.34.`,
+      { cause: error },
+    )
+  }
+}
+
+export interface AdapterInfo {
+  readonly vendor: string
+  readonly architecture: string
+  readonly device: string
+  readonly description: string
+  /** True for CPU rasterisers such as lavapipe and SwiftShader; kernels choose other tile shapes there. */
+  readonly isSoftware: boolean
+}
+
+export function describeAdapter(adapter: GPUAdapter): AdapterInfo {
+  const { vendor, architecture, device, description } = adapter.info
+  const isSoftware = /llvmpipe|lavapipe|swiftshader|software/i.test(`${vendor} ${architecture} ${device} ${description}`)
+  return { vendor, architecture, device, description, isSoftware }
+}
+
+/**
+ * The adapter WebGPU prefers.
+ *
+ * @throws {AdapterError} when there is none, with what to do about it on this platform.
+ */
+export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter> {
+  const gpu = await gpuInstance()
+  const adapter = await gpu.requestAdapter({ powerPreference })
+  if (adapter) return adapter
+  const advice =
+    process.platform === 'linux'
+      ? "Install a Vulkan driver (for a CPU: 'mesa-vulkan-drivers' ≥ 24; Debian 12 needs it from bookworm-backports), or run 'npm run setup'."
+      : 'Update the graphics driver.'
+  throw new AdapterError(`No WebGPU adapter was found on this ${process.platform} machine. ${advice}`)
+}

@@ -1,0 +1,594 @@
+/**
+ * The device: where tensors are made, evaluated and read. One evaluation is one plan: the lazy graph is scheduled into
+ * fused kernels, buffers follow the kernels' lifetimes through one pool, and everything is encoded into few submits.
+ */
+import { emit } from '../graph/emit.js'
+import type { EmitContext } from '../graph/dispatch.js'
+import { contiguousLayout, bytesPerElement, checkShape, sizeOf, type DType, type Shape } from '../graph/shape.js'
+import { Node, type Storage } from '../graph/node.js'
+import { schedule, type FusedKernel } from '../graph/schedule.js'
+import type { Target } from '../graph/codegen.js'
+import { Tensor } from '../graph/tensor.js'
+import { fromHalf, toHalfBits } from '../graph/half.js'
+import { BufferPool, type PoolStatistics } from '../memory/pool.js'
+import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
+import { Encoder } from './encoder.js'
+import { AdapterError, DeviceLostError, GpuValidationError, OutOfMemoryError, ShapeError } from './errors.js'
+
+export interface DeviceOptions {
+  readonly powerPreference?: GPUPowerPreference
+  /** Lowers limits below the adapter's, for tests of what happens at them. */
+  readonly limits?: { readonly maxStorageBufferBindingSize?: number; readonly maxStorageBuffersPerShaderStage?: number }
+  /** `false` runs every operation as a kernel of its own: the plain twin of the fused path. */
+  readonly fusion?: boolean
+  readonly label?: string
+}
+
+/** One tensor that owns a buffer. */
+export interface LiveTensor {
+  readonly shape: Shape
+  readonly dtype: DType
+  readonly bytes: number
+  readonly label: string | undefined
+}
+
+export type TensorData = Float32Array | Int32Array | Uint32Array
+type Nested = number | readonly Nested[]
+
+const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
+const LIMITS = [
+  'maxStorageBufferBindingSize',
+  'maxBufferSize',
+  'maxStorageBuffersPerShaderStage',
+  'maxComputeWorkgroupStorageSize',
+  'maxComputeInvocationsPerWorkgroup',
+  'maxComputeWorkgroupSizeX',
+  'maxComputeWorkgroupSizeY',
+  'maxComputeWorkgroupSizeZ',
+] as const
+
+/**
+ * Opens the preferred adapter with its full limits.
+ *
+ * @throws {AdapterError} no adapter, or it refuses the device.
+ */
+export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+  const adapter = await requestAdapter(options.powerPreference)
+  const requiredLimits: Record<string, number> = {}
+  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name]
+  Object.assign(requiredLimits, options.limits)
+  const info = describeAdapter(adapter)
+  try {
+    const gpu = await adapter.requestDevice({
+      requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredLimits,
+      ...(options.label === undefined ? {} : { label: options.label }),
+    })
+    return new Device(gpu, info, adapter, options)
+  } catch (error) {
+    throw new AdapterError(
+      `The adapter '${info.description || info.device}' refused a device: ${error instanceof Error ? error.message : String(error)}. ` +
+        `Its driver may be too old for WebGPU (Mesa must be ≥ 23).`,
+      { cause: error },
+    )
+  }
+}
+
+/** Frees every buffer born while it is active, except those kept. */
+export class Scope {
+  private readonly born = new Set<Node>()
+
+  constructor(
+    private readonly device: Device,
+    private readonly close: (scope: Scope) => void,
+  ) {}
+
+  /** @internal */
+  track(node: Node): void {
+    this.born.add(node)
+  }
+
+  /** @internal */
+  adopt(node: Node): boolean {
+    return this.born.delete(node)
+  }
+
+  /** Keeps the tensor alive beyond this scope: it then belongs to the enclosing one, or to the caller. */
+  keep<T extends Tensor>(tensor: T): T {
+    if (this.born.delete(tensor.node)) this.device.enclosing(this)?.track(tensor.node)
+    return tensor
+  }
+
+  [Symbol.dispose](): void {
+    for (const node of this.born) this.device.free(node)
+    this.born.clear()
+    this.close(this)
+  }
+}
+
+export class Device {
+  readonly info: AdapterInfo
+  readonly features: ReadonlySet<string>
+  readonly limits: GPUSupportedLimits
+  /** Resolves, never rejects, when the device is lost. */
+  readonly lost: Promise<DeviceLostError>
+  private readonly pool: BufferPool
+  private readonly encoder: Encoder
+  private readonly live = new Set<Node>()
+  private readonly scopes: Scope[] = []
+  private pendingWrites: Node[] = []
+  private fault: Error | null = null
+  private lostError: DeviceLostError | null = null
+  private readonly maxLeaves: number
+
+  /** @internal Use {@link createDevice}. */
+  constructor(
+    readonly gpu: GPUDevice,
+    info: AdapterInfo,
+    /** Held so that Dawn keeps it as long as the device. */
+    readonly adapter: GPUAdapter,
+    private readonly options: DeviceOptions,
+  ) {
+    this.info = info
+    this.features = new Set([...gpu.features])
+    this.limits = gpu.limits
+    this.pool = new BufferPool(gpu, gpu.limits.maxBufferSize)
+    this.encoder = new Encoder(gpu, (error) => {
+      // The cause: it replaces what its use was reported as.
+      this.fault = error
+    })
+    this.pool.onDestroy = () => this.encoder.forgetBuffers()
+    this.maxLeaves = Math.max(4, Math.floor((gpu.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
+    gpu.onuncapturederror = (event) => {
+      event.preventDefault()
+      const { error } = event as GPUUncapturedErrorEvent
+      this.fail(
+        error instanceof GPUOutOfMemoryError
+          ? new OutOfMemoryError(this.outOfMemoryText(error.message))
+          : new GpuValidationError(`WebGPU refused a command: ${error.message}`),
+      )
+    }
+    this.lost = gpu.lost.then((reason) => {
+      this.lostError = new DeviceLostError(`${reason.reason}${reason.message ? `: ${reason.message}` : ''}`)
+      return this.lostError
+    })
+  }
+
+  // ------------------------------------------------------------------------------------------ making tensors
+
+  /**
+   * Uploads data.
+   *
+   * @param data Numbers in row-major order, or nested arrays whose nesting is the shape.
+   * @param shape Default: the nesting, or one dimension.
+   * @param dtype Default: by the array's type; numbers are f32.
+   */
+  tensor(data: TensorData | readonly Nested[], shape?: Shape, dtype?: DType): Tensor {
+    const flat: number[] | TensorData = ArrayBuffer.isView(data) ? data : flatten(data)
+    const resolved = shape ?? (ArrayBuffer.isView(data) ? [data.length] : nesting(data))
+    const type: DType =
+      dtype ?? (data instanceof Int32Array ? 'i32' : data instanceof Uint32Array ? 'u32' : 'f32')
+    checkShape(resolved, 'tensor()')
+    if (sizeOf(resolved) !== flat.length) {
+      throw new ShapeError(
+        `tensor(): ${flat.length} values do not fill shape [${resolved.join(', ')}] (${sizeOf(resolved)} elements).`,
+      )
+    }
+    const node = new Node({ kind: 'source' }, [], resolved, type)
+    this.materialise(node)
+    this.upload(node, flat)
+    return new Tensor(this, node, contiguousLayout(resolved))
+  }
+
+  /** A lazy tensor with one value everywhere; it takes no memory unless asked for by itself. */
+  full(shape: Shape, value: number, dtype: DType = 'f32'): Tensor {
+    checkShape(shape, 'full()')
+    return new Tensor(this, new Node({ kind: 'constant', value }, [], shape, dtype), contiguousLayout(shape))
+  }
+
+  zeros(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.full(shape, 0, dtype)
+  }
+
+  ones(shape: Shape, dtype: DType = 'f32'): Tensor {
+    return this.full(shape, 1, dtype)
+  }
+
+  /** The index along `axis`, everywhere. Lazy. */
+  iota(shape: Shape, axis: number, dtype: DType = 'u32'): Tensor {
+    checkShape(shape, 'iota()')
+    const at = axis < 0 ? axis + shape.length : axis
+    const inner = sizeOf(shape.slice(at + 1))
+    const node = new Node({ kind: 'iota', length: shape[at] ?? 1, inner }, [], shape, dtype)
+    return new Tensor(this, node, contiguousLayout(shape))
+  }
+
+  /** A tensor with a buffer of its own, filled with zeros: something to `assign` to. */
+  buffer(shape: Shape, dtype: DType = 'f32'): Tensor {
+    checkShape(shape, 'buffer()')
+    const node = new Node({ kind: 'source' }, [], shape, dtype)
+    const storage = this.materialise(node)
+    this.encoder.clear(storage)
+    return new Tensor(this, node, contiguousLayout(shape))
+  }
+
+  /** Fills a tensor that owns its buffer with zeros, after all writes made so far. */
+  clear(tensor: Tensor): void {
+    this.run([], [])
+    if (!tensor.node.storage) throw new ShapeError('clear(): the tensor has no buffer.')
+    this.encoder.clear(tensor.node.storage)
+  }
+
+  /**
+   * Replaces the contents of a tensor that owns its buffer. Graphs built on it before and evaluated from now on read the
+   * new contents: this is how data known only later enters a graph.
+   */
+  write(tensor: Tensor, data: TensorData): void {
+    const { node } = tensor
+    if (node.spec.kind !== 'source' || !node.storage || tensor.size !== node.size) {
+      throw new ShapeError('write(): only whole tensors made by tensor() or buffer() can be written.')
+    }
+    if (data.length !== node.size) {
+      throw new ShapeError(`write(): ${data.length} values for a tensor of ${node.size} elements.`)
+    }
+    this.encoder.flush()
+    this.upload(node, data)
+  }
+
+  // ------------------------------------------------------------------------------------------ running
+
+  /**
+   * Computes the given tensors and runs all in-place writes made so far. Resolves once everything is submitted.
+   *
+   * @param options.retainFor Tensors that will be evaluated later: what this evaluation computes and they need is kept
+   * until then.
+   */
+  eval(tensors: readonly Tensor[], options: { readonly retainFor?: readonly Tensor[] } = {}): Promise<void> {
+    try {
+      this.run(tensors, options.retainFor ?? [])
+      this.encoder.flush()
+      this.throwFault()
+      return Promise.resolve()
+    } catch (error) {
+      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
+    }
+  }
+
+  /** Values of several tensors in one round trip, in row-major order; f16 is widened to f32. */
+  async read(tensors: readonly Tensor[]): Promise<TensorData[]> {
+    const contiguous = tensors.map((tensor) => tensor.materialisable())
+    this.run(contiguous, [])
+    const sizes = contiguous.map((tensor) => Math.ceil((tensor.size * bytesPerElement[tensor.dtype]) / 16) * 16)
+    const total = sizes.reduce((sum, size) => sum + size, 0)
+    if (total === 0) return contiguous.map((tensor) => emptyOf(tensor.dtype))
+    this.throwFault()
+    const staging = this.gpu.createBuffer({ size: total, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+    let offset = 0
+    contiguous.forEach((tensor, index) => {
+      const { storage } = tensor.node
+      const size = sizes[index] ?? 0
+      if (!storage || size === 0) return
+      const skip = tensor.layout.offset * bytesPerElement[tensor.dtype]
+      const bytes = Math.min(size, storage.buffer.bytes - storage.byteOffset - skip)
+      this.encoder.copy({ ...storage, byteOffset: storage.byteOffset + skip }, staging, offset, bytes)
+      offset += size
+    })
+    this.encoder.flush()
+    contiguous.forEach((tensor, index) => {
+      if (tensor.node !== tensors[index]?.node) this.free(tensor.node)
+    })
+    try {
+      await this.guard(staging.mapAsync(GPUMapMode.READ))
+      this.throwFault()
+      const bytes = staging.getMappedRange().slice(0)
+      let at = 0
+      return contiguous.map((tensor, index) => {
+        const values = decode(bytes, at, tensor.size, tensor.dtype)
+        at += sizes[index] ?? 0
+        return values
+      })
+    } finally {
+      staging.destroy()
+    }
+  }
+
+  /** Resolves when the GPU has finished everything submitted; throws the first error it met. */
+  async sync(): Promise<void> {
+    this.encoder.flush()
+    await this.guard(this.gpu.queue.onSubmittedWorkDone())
+    this.throwFault()
+  }
+
+  /** `using scope = device.scope()`: buffers born from here to the end of the block are freed there unless kept. */
+  scope(): Scope {
+    const scope = new Scope(this, (closed) => {
+      const index = this.scopes.indexOf(closed)
+      if (index >= 0) this.scopes.splice(index, 1)
+    })
+    this.scopes.push(scope)
+    return scope
+  }
+
+  readonly memory = new (class {
+    constructor(private readonly owner: () => { pool: BufferPool; live: ReadonlySet<Node> }) {}
+    get statistics(): PoolStatistics {
+      return this.owner().pool.statistics
+    }
+    get allocatedBytes(): number {
+      return this.statistics.allocatedBytes
+    }
+    get liveBytes(): number {
+      return this.statistics.liveBytes
+    }
+    get pooledBytes(): number {
+      return this.statistics.pooledBytes
+    }
+    get peakBytes(): number {
+      return this.statistics.peakBytes
+    }
+    resetPeak(): void {
+      this.owner().pool.resetPeak()
+    }
+    /** Gives buffers kept for reuse back to the driver. */
+    trim(keepBytes = 0): void {
+      this.owner().pool.trim(keepBytes)
+    }
+    /** Every tensor that owns a buffer: what a leak looks like. */
+    liveTensors(): LiveTensor[] {
+      return [...this.owner().live].map(({ shape, dtype, bytes, label }) => ({ shape, dtype, bytes, label }))
+    }
+  })(() => ({ pool: this.pool, live: this.live }))
+
+  /** Number of compiled pipelines, which must not grow with steps. */
+  get pipelineCount(): number {
+    return this.encoder.pipelineCount
+  }
+
+  destroy(): void {
+    this.gpu.destroy()
+  }
+
+  // ------------------------------------------------------------------------------------------ used by the ops
+
+  /** @internal Registers an in-place write; it runs with the next evaluation. */
+  addWrite(node: Node): void {
+    this.pendingWrites.push(node)
+    for (const target of writtenBy(node)) {
+      target.version++
+      target.pendingWrites.push(node)
+    }
+  }
+
+  /** @internal A tensor inside the buffer of an arena, from element `offset` (a multiple of 256) on. */
+  place(arena: Tensor, offset: number, shape: Shape): Tensor {
+    const { storage } = arena.node
+    if (!storage) throw new ShapeError('place(): the arena has no buffer.')
+    const node = new Node({ kind: 'source' }, [], shape, arena.dtype)
+    const byteOffset = storage.byteOffset + offset * bytesPerElement[arena.dtype]
+    node.storage = { buffer: storage.buffer, byteOffset, bytes: Math.max(4, node.bytes), release: () => {} }
+    arena.node.parts = [...arena.node.parts, node]
+    return new Tensor(this, node, contiguousLayout(shape))
+  }
+
+  /** @internal */
+  materialise(node: Node): Storage {
+    const storage = this.allocate(node.bytes)
+    node.storage = storage
+    this.own(node)
+    return storage
+  }
+
+  /** @internal Frees a node's buffer. Its other views become unusable. */
+  free(node: Node): void {
+    if (!node.storage) return
+    node.storage.release()
+    node.storage = null
+    node.disposed = true
+    this.live.delete(node)
+    for (const scope of this.scopes) scope.adopt(node)
+  }
+
+  /** @internal */
+  enclosing(scope: Scope): Scope | undefined {
+    const index = this.scopes.indexOf(scope)
+    return index > 0 ? this.scopes[index - 1] : undefined
+  }
+
+  /** @internal */
+  throwFault(): void {
+    if (this.lostError) throw this.lostError
+    if (!this.fault) return
+    const { fault } = this
+    this.fault = null
+    throw fault
+  }
+
+  private fail(error: Error): void {
+    this.fault ??= error
+  }
+
+  /** Rejects with the loss of the device when that comes first. */
+  private async guard<T>(pending: Promise<T>): Promise<T> {
+    const lost = this.lost.then((error) => {
+      throw error
+    })
+    try {
+      return await Promise.race([pending, lost])
+    } catch (error) {
+      // Mapping is aborted just before the loss is announced.
+      if (!(error instanceof DeviceLostError)) await new Promise((resolve) => setTimeout(resolve, 0))
+      throw this.lostError ?? error
+    }
+  }
+
+  private allocate(bytes: number): Storage {
+    if (this.lostError) throw this.lostError
+    const limit = Math.min(this.limits.maxStorageBufferBindingSize, this.limits.maxBufferSize)
+    if (bytes > limit) {
+      throw new OutOfMemoryError(
+        `A tensor of ${bytes} bytes exceeds what one binding may hold on this adapter (${limit} bytes). ` +
+          `Split it along its first axis, or use smaller batches.`,
+      )
+    }
+    const buffer = this.pool.acquire(Math.max(16, bytes))
+    return { buffer, byteOffset: 0, bytes: Math.max(4, bytes), release: () => this.pool.release(buffer) }
+  }
+
+  private upload(node: Node, data: readonly number[] | TensorData): void {
+    const { storage } = node
+    if (!storage || node.size === 0) return
+    const bytes = encode(data, node.dtype)
+    this.gpu.queue.writeBuffer(storage.buffer.gpu, storage.byteOffset, bytes, 0, bytes.byteLength)
+  }
+
+  private outOfMemoryText(message: string): string {
+    const largest = this.memory
+      .liveTensors()
+      .sort((a, b) => b.bytes - a.bytes)
+      .slice(0, 5)
+      .map(({ shape, dtype, bytes, label }) => `${label ?? 'tensor'} ${dtype}[${shape.join(', ')}] ${bytes} bytes`)
+    return (
+      `The GPU is out of memory (${message}). ${this.memory.liveBytes} bytes are in use, ${this.memory.pooledBytes} kept for reuse. ` +
+      `Largest tensors: ${largest.join('; ')}. Use smaller micro-batches.`
+    )
+  }
+
+  private run(tensors: readonly Tensor[], retainFor: readonly Tensor[]): void {
+    this.throwFault()
+    for (const { device } of tensors) {
+      if (device !== this) throw new ShapeError('A tensor of another device was given to eval().')
+    }
+    for (const { node } of tensors) node.retained = false
+    const now = tensors.map(({ node }) => node).filter((node) => !node.storage)
+    const writes = this.pendingWrites
+    if (now.length === 0 && writes.length === 0) return
+    const later = retainFor.map(({ node }) => node).filter((node) => !node.storage)
+    const kernels = schedule([...now, ...later], writes, this.options.fusion === false ? 0 : this.maxLeaves)
+    const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
+    this.pendingWrites = []
+    this.execute(kernels, chosen, new Set(now))
+  }
+
+  private execute(kernels: readonly FusedKernel[], chosen: readonly FusedKernel[], kept: ReadonlySet<Node>): void {
+    const chosenSet = new Set(chosen)
+    const remaining = new Map<Node, number>()
+    const neededLater = new Set<Node>()
+    for (const kernel of kernels) {
+      for (const { node } of kernel.leaves) {
+        if (chosenSet.has(kernel)) remaining.set(node, (remaining.get(node) ?? 0) + 1)
+        else neededLater.add(node)
+      }
+    }
+    const temporary = new Set<Node>()
+    const context: EmitContext = {
+      limits: this.limits,
+      isSoftware: this.info.isSoftware,
+      temporary: (bytes) => this.allocate(bytes),
+      release: (storage) => storage.release(),
+    }
+    const settle = (node: Node) => {
+      if ((remaining.get(node) ?? 0) > 0 || kept.has(node)) return
+      if (neededLater.has(node) && temporary.has(node)) {
+        node.retained = true
+        this.own(node)
+        temporary.delete(node)
+      } else if (temporary.has(node) || (node.retained && !neededLater.has(node))) this.drop(node)
+    }
+    for (const kernel of chosen) {
+      const { root } = kernel
+      const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
+      const targets = outputs.map((output): Target => {
+        if (output.spec.kind === 'assign') {
+          const { target, layout } = output.spec
+          if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
+          return { storage: target.storage, dtype: target.dtype, layout, node: target }
+        }
+        const storage = this.allocate(output.bytes)
+        output.storage = storage
+        if (kept.has(output)) this.own(output)
+        else temporary.add(output)
+        return { storage, dtype: output.dtype, layout: null, node: null }
+      })
+      if (root.size > 0) for (const dispatch of emit(kernel, targets, context)) this.encoder.encode(dispatch)
+      for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)
+      for (const output of outputs) if (output.spec.kind !== 'assign') settle(output)
+      for (const { node } of kernel.leaves) {
+        remaining.set(node, (remaining.get(node) ?? 1) - 1)
+        settle(node)
+      }
+    }
+    // A computed value no longer needs what it was computed from.
+    for (const node of kept) node.inputs = []
+  }
+
+  /** Makes a computed value last: until it is disposed, its scope ends, or (retained) its last use. */
+  private own(node: Node): void {
+    this.live.add(node)
+    this.scopes.at(-1)?.track(node)
+  }
+
+  /** Gives a value's buffer back; the node can be computed again. */
+  private drop(node: Node): void {
+    node.storage?.release()
+    node.storage = null
+    node.retained = false
+    if (this.live.delete(node)) for (const scope of this.scopes) scope.adopt(node)
+  }
+}
+
+/** Sources a node changes in place, those inside a written arena included. */
+function writtenBy(node: Node): readonly Node[] {
+  if (node.spec.kind === 'assign') return [node.spec.target]
+  if (node.spec.kind !== 'kernel') return []
+  return node.spec.writes.flatMap((write) => [write.node, ...write.node.parts])
+}
+
+/** Kernels the given nodes depend on, in order. */
+function reachable(kernels: readonly FusedKernel[], roots: readonly Node[]): FusedKernel[] {
+  const wanted = new Set<Node>(roots)
+  const chosen: FusedKernel[] = []
+  for (let index = kernels.length - 1; index >= 0; index--) {
+    const kernel = kernels[index]
+    if (!kernel) continue
+    const produced = kernel.root.spec.kind === 'kernel' ? [kernel.root, ...kernel.root.outputs] : [kernel.root]
+    if (!produced.some((node) => wanted.has(node))) continue
+    chosen.push(kernel)
+    for (const { node } of kernel.leaves) wanted.add(node)
+  }
+  return chosen.reverse()
+}
+
+function flatten(data: readonly Nested[]): number[] {
+  return (data as readonly unknown[]).flat(Infinity) as number[]
+}
+
+function nesting(data: readonly Nested[]): number[] {
+  const shape: number[] = []
+  let level: Nested | undefined = data
+  while (Array.isArray(level)) {
+    shape.push(level.length)
+    level = (level as readonly Nested[])[0]
+  }
+  return shape
+}
+
+function encode(data: readonly number[] | TensorData, dtype: DType): Uint8Array<ArrayBuffer> {
+  const padded = (array: Float32Array | Int32Array | Uint32Array | Uint16Array) => {
+    const bytes = new Uint8Array(Math.ceil(array.byteLength / 4) * 4)
+    bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
+    return bytes
+  }
+  if (dtype === 'f16') return padded(toHalfBits(data))
+  const Target = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
+  return padded(data instanceof Target ? data : Target.from(data))
+}
+
+function decode(bytes: ArrayBuffer, offset: number, size: number, dtype: DType): TensorData {
+  if (dtype === 'f16') return fromHalf(new Uint16Array(bytes, offset, size))
+  const Source = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
+  return new Source(bytes, offset, size)
+}
+
+function emptyOf(dtype: DType): TensorData {
+  return dtype === 'i32' ? new Int32Array() : dtype === 'u32' ? new Uint32Array() : new Float32Array()
+}

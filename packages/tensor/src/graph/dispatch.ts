@@ -1,0 +1,32 @@
+/**
+ * A dispatch as data: what emission produces and the encoder consumes.
+ */
+import type { Storage } from './node.js'
+
+/** One compute dispatch, ready to be encoded. */
+export interface Dispatch {
+  readonly label: string
+  readonly code: string
+  readonly reads: readonly Storage[]
+  readonly writes: readonly Storage[]
+  readonly params: readonly number[]
+  readonly workgroups: readonly [number, number, number]
+  /** Storages cleared before the dispatch. */
+  readonly zero?: readonly Storage[]
+}
+
+/** What emission needs of the device. */
+export interface EmitContext {
+  readonly limits: GPUSupportedLimits
+  readonly isSoftware: boolean
+  /** A buffer for the duration of the kernel. */
+  temporary(bytes: number): Storage
+  release(storage: Storage): void
+}
+
+/** Folds a number of workgroups into two dimensions of at most 65,535. */
+export function foldGrid(groups: number, limit: number): [number, number] {
+  if (groups <= limit) return [Math.max(1, groups), 1]
+  const y = Math.ceil(groups / limit)
+  return [Math.ceil(groups / y), y]
+}

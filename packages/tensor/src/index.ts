@@ -1,0 +1,87 @@
+/**
+ * `@revisual/tensor`: lazy tensors on WebGPU in Node, with fused kernels, autograd, optimizers and safetensors.
+ */
+export { createDevice, type Device, type DeviceOptions, type LiveTensor, type Scope, type TensorData } from './device/device.js'
+export type { AdapterInfo } from './device/adapter.js'
+export {
+  AdapterError,
+  DeviceLostError,
+  GpuValidationError,
+  OutOfMemoryError,
+  ShapeError,
+  TensorStateError,
+} from './device/errors.js'
+export { Tensor } from './graph/tensor.js'
+export type { DType, Shape } from './graph/shape.js'
+export { fromHalf, toHalfBits } from './graph/half.js'
+export { checkpoint, customGrad, grad, type CustomResult, type GradOptions } from './autograd/grad.js'
+export { noGrad } from './autograd/tape.js'
+export {
+  abs,
+  add,
+  cast,
+  clamp,
+  copy,
+  cos,
+  div,
+  eq,
+  erf,
+  exp,
+  floor,
+  ge,
+  gelu,
+  gt,
+  le,
+  log,
+  lt,
+  maximum,
+  minimum,
+  mul,
+  ne,
+  neg,
+  pow,
+  reciprocal,
+  relu,
+  round,
+  rsqrt,
+  sigmoid,
+  sign,
+  silu,
+  sin,
+  softplus,
+  sqrt,
+  square,
+  sub,
+  tanh,
+  where,
+  type Operand,
+} from './ops/elementwise.js'
+export { argmax, max, mean, min, sum, type Axes } from './ops/reduce.js'
+export {
+  contiguous,
+  expand,
+  flatten,
+  pad,
+  permute,
+  reshape,
+  slice,
+  split,
+  squeeze,
+  transpose,
+  unsqueeze,
+} from './ops/view.js'
+export { concat, stack } from './ops/concat.js'
+export { linear, matmul } from './ops/matmul.js'
+export { assign } from './ops/assign.js'
+export { kernel, type KernelOptions } from './ops/kernel.js'
+export { attention } from './ops/fused/attention.js'
+export { embedding, gather, indexPut } from './ops/fused/gather.js'
+export { DROPPED, linearLogProb, type LinearLogProbOptions, type TokenLogProbs } from './ops/fused/linear-log-prob.js'
+export { layerNorm, rmsNorm } from './ops/fused/norm.js'
+export { rotary } from './ops/fused/rotary.js'
+export { logSoftmax, maskedSoftmax, NO_SEGMENT, softmax, type MaskOptions } from './ops/fused/softmax.js'
+export { swiglu } from './ops/fused/swiglu.js'
+export { randomNormal, randomUniform, type RandomOptions } from './ops/random.js'
+export { sampleTokens, topK, type SampledTokens, type SampleTokensOptions } from './ops/sampling.js'
+export { AdamW, clipScale, type AdamWOptions, type AdamWState, type AdamWStep } from './optim/adamw.js'
+export { ParameterSet, type ParameterSpec } from './optim/parameters.js'

@@ -1,0 +1,64 @@
+/**
+ * The door for hand-written WGSL. The caller gives named inputs, outputs, parameters and a function body; bindings and
+ * typed accessors are generated. A kernel has no gradient by itself: give it one with `customGrad`.
+ */
+import { ShapeError } from '../device/errors.js'
+import { Node, readOf, type KernelParameter } from '../graph/node.js'
+import { contiguousLayout, type DType, type Shape } from '../graph/shape.js'
+import { Tensor } from '../graph/tensor.js'
+import { contiguous } from './view.js'
+
+export interface KernelOptions<Output extends string> {
+  readonly name: string
+  /** Read as `load_<name>(i)`: element i in row-major order, f16 widened to f32. */
+  readonly inputs: Readonly<Record<string, Tensor>>
+  /** Written with `store_<name>(i, value)`. */
+  readonly outputs: Readonly<Record<Output, { readonly shape: Shape; readonly dtype: DType }>>
+  /** Uniform data, read as `params.<name>`. Shapes and changing scalars belong here, never in the text. */
+  readonly params?: Readonly<Record<string, KernelParameter>>
+  /** Numbers compiled into the text: workgroup layout and the like. Each combination is a pipeline of its own. */
+  readonly constants?: Readonly<Record<string, number>>
+  readonly workgroupSize?: readonly [number, number, number]
+  /** Workgroups. x may be any size when y is 1; the body must then ignore ids beyond what it needs. */
+  readonly dispatch: readonly [number, number, number]
+  /** WGSL that defines `fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32)`. */
+  readonly body: string
+  /** Tensors made by `buffer()` or `tensor()` that the kernel updates in place: `load_<name>` and `store_<name>`. */
+  readonly writes?: Readonly<Record<string, Tensor>>
+  readonly zeroOutputs?: boolean
+}
+
+/** Adds a hand-written kernel to the graph. */
+export function kernel<Output extends string>(options: KernelOptions<Output>): Record<Output, Tensor> {
+  const inputs = Object.entries(options.inputs).map(([name, tensor]) => [name, contiguous(tensor)] as const)
+  const writes = Object.entries(options.writes ?? {})
+  const device = inputs[0]?.[1].device ?? writes[0]?.[1].device
+  if (!device) throw new ShapeError(`kernel '${options.name}' has neither inputs nor writes, so no device to run on.`)
+  const outputs = Object.entries(options.outputs) as [Output, { shape: Shape; dtype: DType }][]
+  const node = new Node(
+    {
+      kind: 'kernel',
+      name: options.name,
+      inputNames: inputs.map(([name]) => name),
+      outputs: outputs.map(([name, { shape, dtype }]) => ({ name, shape, dtype })),
+      params: options.params ?? {},
+      constants: options.constants ?? {},
+      workgroupSize: options.workgroupSize ?? [64, 1, 1],
+      dispatch: options.dispatch,
+      body: options.body,
+      writes: writes.map(([name, tensor]) => ({ name, node: tensor.node })),
+      zeroOutputs: options.zeroOutputs ?? false,
+    },
+    inputs.map(([, tensor]) => readOf(tensor.node, tensor.layout)),
+    [1],
+    'f32',
+  )
+  const result: Partial<Record<Output, Tensor>> = {}
+  outputs.forEach(([name, { shape, dtype }], index) => {
+    const output = new Node({ kind: 'output', index }, [readOf(node, contiguousLayout([1]))], shape, dtype)
+    node.outputs.push(output)
+    result[name] = new Tensor(device, output, contiguousLayout(shape))
+  })
+  if (writes.length > 0) device.addWrite(node)
+  return result as Record<Output, Tensor>
+}

@@ -1,0 +1,117 @@
+/**
+ * AdamW with decoupled weight decay (arXiv 1711.05101), as torch.optim.AdamW computes it, over all parameters in one
+ * kernel per arena. Learning rate, step count and clipping are uniform data of each step.
+ */
+import { ShapeError } from '../device/errors.js'
+import { kernel } from '../ops/kernel.js'
+import { BLOCK, type ParameterSet } from './parameters.js'
+
+export interface AdamWOptions {
+  readonly betas?: readonly [number, number]
+  readonly eps?: number
+}
+
+export interface AdamWStep {
+  readonly learningRate: number
+  readonly weightDecay?: number
+  /** Gradients are multiplied by this first; see {@link clipScale}. Default 1. */
+  readonly gradScale?: number
+}
+
+/** What must be kept to continue an optimisation bit for bit. */
+export interface AdamWState {
+  readonly step: number
+  readonly firstMoments: ReadonlyMap<string, Float32Array>
+  readonly secondMoments: ReadonlyMap<string, Float32Array>
+}
+
+/** Factor that scales gradients of global norm `norm` to at most `maxNorm`, as torch.nn.utils.clip_grad_norm_ does. */
+export function clipScale(norm: number, maxNorm: number): number {
+  return Math.min(1, maxNorm / (norm + 1e-6))
+}
+
+export class AdamW {
+  private readonly betas: readonly [number, number]
+  private readonly eps: number
+  private steps = 0
+
+  constructor(
+    private readonly parameters: ParameterSet,
+    { betas = [0.9, 0.999], eps = 1e-8 }: AdamWOptions = {},
+  ) {
+    if (!betas.every((beta) => beta >= 0 && beta < 1)) {
+      throw new ShapeError(`AdamW: betas [${betas.join(', ')}] must lie in [0, 1).`)
+    }
+    this.betas = betas
+    this.eps = eps
+  }
+
+  /** Updates made so far. */
+  get step(): number {
+    return this.steps
+  }
+
+  /** Updates every trainable parameter from the gradients held. Runs with the next evaluation. */
+  update({ learningRate, weightDecay = 0, gradScale = 1 }: AdamWStep): void {
+    this.steps++
+    const [beta1, beta2] = this.betas
+    for (const arena of this.parameters.arenas) {
+      const blocks = arena.size / BLOCK
+      kernel({
+        name: 'adamw',
+        inputs: { gradient: arena.gradient, flags: arena.flags },
+        outputs: {},
+        writes: { value: arena.value, first: arena.firstMoment, second: arena.secondMoment },
+        params: {
+          blocks: ['u32', blocks],
+          beta1: ['f32', beta1],
+          beta2: ['f32', beta2],
+          rest1: ['f32', 1 - beta1],
+          rest2: ['f32', 1 - beta2],
+          stepSize: ['f32', learningRate / (1 - beta1 ** this.steps)],
+          scale2: ['f32', 1 / Math.sqrt(1 - beta2 ** this.steps)],
+          decay: ['f32', learningRate * weightDecay],
+          gradScale: ['f32', gradScale],
+          eps: ['f32', this.eps],
+        },
+        workgroupSize: [BLOCK, 1, 1],
+        dispatch: [blocks, 1, 1],
+        body: /* wgsl */ `
+fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
+  if (wid.x >= params.blocks || load_flags(wid.x * 2u) == 0.0) { return; }
+  let i = wid.x * ${BLOCK}u + lidx;
+  let g = load_gradient(i) * params.gradScale;
+  let m = params.beta1 * load_first(i) + params.rest1 * g;
+  let v = params.beta2 * load_second(i) + params.rest2 * g * g;
+  store_first(i, m);
+  store_second(i, v);
+  let w = load_value(i) * (1.0 - params.decay * load_flags(wid.x * 2u + 1u));
+  store_value(i, w - params.stepSize * m / (sqrt(v) * params.scale2 + params.eps));
+}`,
+      })
+    }
+  }
+
+  /** Forgets moments and step count. */
+  reset(): void {
+    this.steps = 0
+    for (const arena of this.parameters.arenas) {
+      this.parameters.device.clear(arena.firstMoment)
+      this.parameters.device.clear(arena.secondMoment)
+    }
+  }
+
+  async state(): Promise<AdamWState> {
+    return {
+      step: this.steps,
+      firstMoments: await this.parameters.readArenas((arena) => arena.firstMoment),
+      secondMoments: await this.parameters.readArenas((arena) => arena.secondMoment),
+    }
+  }
+
+  load(state: AdamWState): void {
+    this.steps = state.step
+    this.parameters.writeArenas((arena) => arena.firstMoment, state.firstMoments)
+    this.parameters.writeArenas((arena) => arena.secondMoment, state.secondMoments)
+  }
+}

@@ -1,0 +1,225 @@
+/**
+ * The parameters of a model in a few flat arenas: values, gradients and the two moments of AdamW, each one buffer (more
+ * only when one would exceed what a binding can hold). Updating all tensors is then one kernel, their global norm one
+ * reduction, and saving them one read.
+ */
+import type { Device } from '../device/device.js'
+import { ShapeError } from '../device/errors.js'
+import { sizeOf, type Shape } from '../graph/shape.js'
+import type { Tensor } from '../graph/tensor.js'
+import { assign } from '../ops/assign.js'
+import { add, mul } from '../ops/elementwise.js'
+import { sum } from '../ops/reduce.js'
+
+/** Elements an update workgroup handles; every parameter starts on a multiple of it. */
+export const BLOCK = 256
+
+export interface ParameterSpec {
+  readonly name: string
+  readonly shape: Shape
+  /** Parameters of a group are frozen and trained together. Default `default`. */
+  readonly group?: string
+  /** Whether decoupled weight decay applies; by default to tensors of rank ≥ 2. */
+  readonly decay?: boolean
+}
+
+interface Parameter {
+  readonly spec: ParameterSpec
+  readonly arena: number
+  readonly offset: number
+  readonly size: number
+  readonly value: Tensor
+  readonly gradient: Tensor
+}
+
+/** One stretch of parameters: four buffers of `size` elements and a flag pair per block. */
+export interface Arena {
+  readonly size: number
+  readonly value: Tensor
+  readonly gradient: Tensor
+  readonly firstMoment: Tensor
+  readonly secondMoment: Tensor
+  /** f32 `[blocks, 2]`: learns (0/1), decays (0/1). */
+  readonly flags: Tensor
+}
+
+export class ParameterSet {
+  /** @internal */
+  readonly arenas: readonly Arena[]
+  private readonly parameters = new Map<string, Parameter>()
+  private trainableGroups: ReadonlySet<string>
+
+  /**
+   * @throws {ShapeError} two parameters share a name, or one exceeds the binding limit.
+   */
+  constructor(
+    readonly device: Device,
+    specs: readonly ParameterSpec[],
+  ) {
+    const limit = Math.floor(Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize) / 4)
+    const places: { spec: ParameterSpec; arena: number; offset: number; size: number }[] = []
+    const sizes: number[] = []
+    for (const spec of specs) {
+      const size = sizeOf(spec.shape)
+      const padded = Math.ceil(size / BLOCK) * BLOCK
+      if (padded > limit) {
+        throw new ShapeError(
+          `Parameter '${spec.name}' [${spec.shape.join(', ')}] takes ${padded * 4} bytes; one binding of this adapter holds ${limit * 4}.`,
+        )
+      }
+      const last = sizes.length - 1
+      if (last < 0 || (sizes[last] ?? 0) + padded > limit) sizes.push(0)
+      const arena = sizes.length - 1
+      places.push({ spec, arena, offset: sizes[arena] ?? 0, size })
+      sizes[arena] = (sizes[arena] ?? 0) + padded
+    }
+    this.arenas = sizes.map((size, index) => ({
+      size,
+      value: device.buffer([size]).named(`parameters ${index}`),
+      gradient: device.buffer([size]).named(`gradients ${index}`),
+      firstMoment: device.buffer([size]).named(`first moments ${index}`),
+      secondMoment: device.buffer([size]).named(`second moments ${index}`),
+      flags: device.buffer([size / BLOCK, 2]).named(`parameter flags ${index}`),
+    }))
+    for (const place of places) {
+      const { spec, arena: index, offset } = place
+      if (this.parameters.has(spec.name)) throw new ShapeError(`Two parameters are named '${spec.name}'.`)
+      const arena = this.arenas[index]
+      if (!arena) throw new Error('Internal: parameter without arena.')
+      const value = device.place(arena.value, offset, spec.shape).named(spec.name)
+      value.requiresGrad = true
+      const gradient = device.place(arena.gradient, offset, spec.shape).named(`gradient of ${spec.name}`)
+      this.parameters.set(spec.name, { ...place, value, gradient })
+    }
+    this.trainableGroups = new Set(this.groups)
+    this.writeFlags()
+  }
+
+  get names(): string[] {
+    return [...this.parameters.keys()]
+  }
+
+  get groups(): string[] {
+    return [...new Set([...this.parameters.values()].map(({ spec }) => spec.group ?? 'default'))]
+  }
+
+  /** Number of elements of all parameters, without padding. */
+  get count(): number {
+    return [...this.parameters.values()].reduce((total, { size }) => total + size, 0)
+  }
+
+  /** The parameter as a tensor; it wants a gradient unless its group is frozen. */
+  get(name: string): Tensor {
+    return this.find(name).value
+  }
+
+  shape(name: string): Shape {
+    return this.find(name).spec.shape
+  }
+
+  has(name: string): boolean {
+    return this.parameters.has(name)
+  }
+
+  /** Names of the parameters that learn. */
+  get trainable(): string[] {
+    return this.names.filter((name) => this.trainableGroups.has(this.find(name).spec.group ?? 'default'))
+  }
+
+  /** Freezes every group but the given ones. */
+  setTrainable(groups: readonly string[] | 'all'): void {
+    const known = this.groups
+    const wanted = groups === 'all' ? known : groups
+    for (const group of wanted) {
+      if (!known.includes(group)) {
+        throw new ShapeError(`setTrainable(): there is no parameter group '${group}'; there are ${known.join(', ')}.`)
+      }
+    }
+    this.trainableGroups = new Set(wanted)
+    for (const { spec, value } of this.parameters.values()) {
+      value.requiresGrad = this.trainableGroups.has(spec.group ?? 'default')
+    }
+    this.writeFlags()
+  }
+
+  /** Adds a gradient to the one held; runs with the next evaluation. */
+  accumulate(name: string, gradient: Tensor): void {
+    const { gradient: held } = this.find(name)
+    assign(held, add(held, gradient))
+  }
+
+  gradient(name: string): Tensor {
+    return this.find(name).gradient
+  }
+
+  zeroGrad(): void {
+    for (const { gradient } of this.arenas) this.device.clear(gradient)
+  }
+
+  /** Global L2 norm of the gradients held. */
+  async gradNorm(): Promise<number> {
+    const squares = this.arenas.map(({ gradient }) => sum(mul(gradient, gradient)))
+    const values = await this.device.read(squares)
+    for (const square of squares) square.dispose()
+    return Math.sqrt(values.reduce((total, value) => total + (value[0] ?? NaN), 0))
+  }
+
+  /** Replaces the value of a parameter. */
+  write(name: string, data: Float32Array): void {
+    this.device.write(this.find(name).value, data)
+  }
+
+  /** Values of all parameters by name. */
+  values(): Promise<Map<string, Float32Array>> {
+    return this.readArenas((arena) => arena.value)
+  }
+
+  /** @internal Reads one kind of arena, cut into parameters. */
+  async readArenas(pick: (arena: Arena) => Tensor): Promise<Map<string, Float32Array>> {
+    const contents = await this.device.read(this.arenas.map(pick))
+    const result = new Map<string, Float32Array>()
+    for (const [name, { arena, offset, size }] of this.parameters) {
+      result.set(name, Float32Array.from((contents[arena] ?? new Float32Array()).subarray(offset, offset + size)))
+    }
+    return result
+  }
+
+  /** @internal Replaces the contents of one kind of arena. */
+  writeArenas(pick: (arena: Arena) => Tensor, values: ReadonlyMap<string, Float32Array>): void {
+    const contents = this.arenas.map(({ size }) => new Float32Array(size))
+    for (const [name, { arena, offset, size }] of this.parameters) {
+      const data = values.get(name)
+      if (!data || data.length !== size) {
+        throw new ShapeError(`'${name}' needs ${size} values, ${data ? data.length : 'none'} were given.`)
+      }
+      contents[arena]?.set(data, offset)
+    }
+    this.arenas.forEach((arena, index) => this.device.write(pick(arena), contents[index] ?? new Float32Array()))
+  }
+
+  dispose(): void {
+    for (const arena of this.arenas) {
+      for (const tensor of [arena.value, arena.gradient, arena.firstMoment, arena.secondMoment, arena.flags]) {
+        tensor.dispose()
+      }
+    }
+  }
+
+  private find(name: string): Parameter {
+    const parameter = this.parameters.get(name)
+    if (parameter) return parameter
+    throw new ShapeError(`There is no parameter '${name}'; names look like '${this.names.slice(0, 3).join("', '")}'.`)
+  }
+
+  private writeFlags(): void {
+    const flags = this.arenas.map(({ size }) => new Float32Array((size / BLOCK) * 2))
+    for (const { spec, arena, offset, size } of this.parameters.values()) {
+      const learns = this.trainableGroups.has(spec.group ?? 'default') ? 1 : 0
+      const decays = (spec.decay ?? spec.shape.length >= 2) ? 1 : 0
+      for (let block = offset / BLOCK; block < Math.ceil((offset + size) / BLOCK); block++) {
+        flags[arena]?.set([learns, decays], block * 2)
+      }
+    }
+    this.arenas.forEach((arena, index) => this.device.write(arena.flags, flags[index] ?? new Float32Array()))
+  }
+}
