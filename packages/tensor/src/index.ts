@@ -1,7 +1,10 @@
 /**
  * `@revisual/tensor`: lazy tensors on WebGPU in Node, with fused kernels, autograd, optimizers and safetensors.
  */
-export { createDevice, type Device, type DeviceOptions, type LiveTensor, type Scope, type TensorData } from './device/device.js'
+export { createDevice, type Device, type DeviceOptions, type LiveTensor } from './device/device.js'
+export type { KernelTime } from './device/encoder.js'
+export type { TensorData } from './device/transfer.js'
+export type { Scope } from './memory/scope.js'
 export type { AdapterInfo } from './device/adapter.js'
 export {
   AdapterError,
@@ -85,3 +88,9 @@ export { randomNormal, randomUniform, type RandomOptions } from './ops/random.js
 export { sampleTokens, topK, type SampledTokens, type SampleTokensOptions } from './ops/sampling.js'
 export { AdamW, clipScale, type AdamWOptions, type AdamWState, type AdamWStep } from './optim/adamw.js'
 export { ParameterSet, type ParameterSpec } from './optim/parameters.js'
+export { fromFloat32, toFloat32, type SafetensorsDType, type SafetensorsTensor } from './io/dtypes.js'
+export { SafetensorsError } from './io/errors.js'
+export type { SafetensorsEntry } from './io/header.js'
+export { readSafetensors, SafetensorsFile, writeSafetensors, type SafetensorsContents, type SafetensorsInput } from './io/safetensors.js'
+export { SafetensorsFolder } from './io/sharded.js'
+export { constant, cosineDecay, linearDecay, type ConstantOptions, type DecayOptions, type Schedule } from './optim/schedules.js'

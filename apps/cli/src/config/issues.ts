@@ -81,7 +81,7 @@ function describe(issue: Issue, path: Path, schema: z.core.$ZodType, input: unkn
     const discriminator = issue.discriminator ?? 'kind'
     // Zod reports a missing or wrong discriminator at the discriminator's own path.
     const holder = path.at(-1) === discriminator ? path.slice(0, -1) : path
-    const allowed = objectsAt(schema, {}, []).length >= 0 ? discriminatorValues(schema, input, holder, discriminator) : []
+    const allowed = discriminatorValues(schema, input, holder, discriminator)
     const seen = valueAt(valueAt(input, holder), [discriminator])
     const hint = typeof seen === 'string' ? didYouMean(seen, allowed) : ''
     return [`${pathText([...holder, discriminator])}: ${show(seen)} is not allowed; allowed: ${allowed.join(', ')}.${hint}`]

@@ -11,7 +11,7 @@ import { parseConfig } from '../config/parse.js'
 import { processorConfigJson } from '../images/processor.js'
 import { fallbackParts, generationParts, parametersOf, VisionLanguageModel } from '../model.js'
 import { Tokenizer } from '../text/tokenizer.js'
-import { readWeights, writeWeights } from './weights.js'
+import { readFolderWeights, writeValues } from './weights.js'
 
 async function readJson(directory: string, file: string): Promise<JsonObject | null> {
   const path = join(directory, file)
@@ -46,7 +46,7 @@ export async function loadModel(directory: string, device: Device): Promise<Visi
   const tokenizerJson = await readJson(directory, 'tokenizer.json')
   const tokenizerConfig = (await readJson(directory, 'tokenizer_config.json')) ?? {}
   const parameters = parametersOf(device, config)
-  await readWeights(directory, config, parameters)
+  await readFolderWeights(directory, config, (name, values) => parameters.write(name, values))
   return new VisionLanguageModel(device, parameters, {
     config,
     tokenizer: tokenizerJson ? new Tokenizer(tokenizerJson, tokenizerConfig) : null,
@@ -78,7 +78,7 @@ export async function saveModel(model: VisionLanguageModel, directory: string): 
     await write('tokenizer.json', tokenizer.json)
     await write('tokenizer_config.json', tokenizer.config)
   }
-  await writeWeights(join(temporary, 'model.safetensors'), config, model.parameters)
+  await writeValues(join(temporary, 'model.safetensors'), config, await model.parameters.values())
   if (!existsSync(target)) return rename(temporary, target)
   const previous = sibling('old')
   await rename(target, previous)

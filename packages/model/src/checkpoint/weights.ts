@@ -1,66 +1,80 @@
 /**
  * Weights in safetensors files. Names on disk are the hub's; files whose names carry the in-memory prefixes of
- * transformers ≥ 4.52 (`model.visual.`, `model.language_model.`) are read too.
+ * transformers ≥ 4.52 (`model.visual.`, `model.language_model.`) are read too. Any float dtype is widened to f32.
  */
-import { existsSync } from 'node:fs'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
-import { readSafetensors, toFloat32, writeSafetensors, type ParameterSet } from '@revisual/tensor'
+import { SafetensorsFile, SafetensorsFolder, writeSafetensors } from '@revisual/tensor'
 import type { ModelConfig } from '../config/architecture.js'
-import { ConfigError, isJsonObject } from '../config/json.js'
+import { ConfigError } from '../config/json.js'
 import { parameterSpecs } from '../network/parameters.js'
-
-const singleFile = 'model.safetensors'
-const indexFile = 'model.safetensors.index.json'
 
 /** Name on the hub of a tensor under either convention. */
 export function hubName(name: string): string {
   return name.replace(/^model\.visual\./, 'visual.').replace(/^model\.language_model\./, 'model.')
 }
 
-/** Files that hold the weights of a folder: one, or the shards of an index. */
-async function weightFiles(directory: string): Promise<string[]> {
-  if (existsSync(join(directory, singleFile))) return [singleFile]
-  if (!existsSync(join(directory, indexFile))) {
-    throw new ConfigError(`${directory}: neither ${singleFile} nor ${indexFile} is there. Pickled weights are not read; convert them.`)
+/** Reads every parameter of the config from an open file or folder, one at a time. */
+async function readParameters(
+  source: SafetensorsFile | SafetensorsFolder,
+  where: string,
+  config: ModelConfig,
+  take: (name: string, values: Float32Array) => void,
+): Promise<void> {
+  const stored = new Map([...source.entries].map(([name, entry]) => [hubName(name), { name, shape: entry.shape }]))
+  const specs = parameterSpecs(config.architecture)
+  const missing = specs.filter(({ name }) => !stored.has(name)).map(({ name }) => name)
+  if (missing.length > 0) {
+    throw new ConfigError(
+      `${where}: ${missing.length} of ${specs.length} tensors are missing from the weights, the first: ${missing.slice(0, 3).join(', ')}.`,
+    )
   }
-  const index: unknown = JSON.parse(await readFile(join(directory, indexFile), 'utf8'))
-  const map = isJsonObject(index) ? index['weight_map'] : undefined
-  if (!isJsonObject(map)) throw new ConfigError(`${directory}/${indexFile}: 'weight_map' must be an object.`)
-  return [...new Set(Object.values(map))].filter((file) => typeof file === 'string').sort()
+  for (const spec of specs) {
+    const { name, shape } = stored.get(spec.name) as { name: string; shape: readonly number[] }
+    if (shape.join() !== spec.shape.join()) {
+      throw new ConfigError(`${where}: ${name} has shape [${shape.join(', ')}]; the config wants [${spec.shape.join(', ')}].`)
+    }
+    take(spec.name, await source.loadFloat32(name))
+  }
 }
 
 /**
- * Fills the parameters from a folder.
+ * Reads the weights of a model folder: `model.safetensors` or the shards of its index.
  * @throws {ConfigError} naming tensors that are missing or have another shape than the config says.
  */
-export async function readWeights(directory: string, config: ModelConfig, parameters: ParameterSet): Promise<void> {
-  const missing = new Map(parameterSpecs(config.architecture).map((spec) => [spec.name, spec]))
-  for (const file of await weightFiles(directory)) {
-    const { tensors } = await readSafetensors(join(directory, file))
-    for (const [name, entry] of tensors) {
-      const spec = missing.get(hubName(name))
-      if (!spec) continue
-      if (entry.shape.join() !== spec.shape.join()) {
-        throw new ConfigError(`${file}: ${name} has shape [${entry.shape.join(', ')}]; config.json wants [${spec.shape.join(', ')}].`)
-      }
-      parameters.write(spec.name, toFloat32(entry))
-      missing.delete(spec.name)
-    }
-  }
-  if (missing.size > 0) {
-    const names = [...missing.keys()]
-    throw new ConfigError(`${directory}: ${missing.size} tensors are missing from the weights, the first: ${names.slice(0, 3).join(', ')}.`)
+export async function readFolderWeights(
+  directory: string,
+  config: ModelConfig,
+  take: (name: string, values: Float32Array) => void,
+): Promise<void> {
+  const folder = await SafetensorsFolder.open(directory)
+  try {
+    await readParameters(folder, directory, config, take)
+  } finally {
+    await folder.close()
   }
 }
 
-/** Writes all parameters in f32 under hub names. */
-export async function writeWeights(path: string, config: ModelConfig, parameters: ParameterSet): Promise<void> {
-  const values = await parameters.readAll()
+/** Reads values of every parameter from one file. */
+export async function readValues(path: string, config: ModelConfig): Promise<Map<string, Float32Array>> {
+  const file = await SafetensorsFile.open(path)
+  try {
+    const values = new Map<string, Float32Array>()
+    await readParameters(file, path, config, (name, data) => values.set(name, data))
+    return values
+  } finally {
+    await file.close()
+  }
+}
+
+/** Writes values of all parameters in f32 under hub names. */
+export async function writeValues(
+  path: string,
+  config: ModelConfig,
+  values: ReadonlyMap<string, Float32Array>,
+): Promise<void> {
   const entries = parameterSpecs(config.architecture).map(({ name, shape }) => {
     const data = values.get(name)
-    if (!data) throw new ConfigError(`Parameter ${name} is not in the parameter set.`)
+    if (!data) throw new ConfigError(`No value was given for parameter ${name}.`)
     return [name, { dtype: 'F32', shape, data }] as const
   })
-  await writeSafetensors(path, new Map(entries), { format: 'pt' })
+  await writeSafetensors(path, new Map(entries))
 }

@@ -8,13 +8,15 @@ export interface ParameterSpec {
   readonly name: string
   readonly shape: readonly number[]
   readonly group: 'vision' | 'text'
+  /** Weight decay reaches every parameter, norms and biases too, as with torch.optim.AdamW on `model.parameters()`. */
+  readonly decay: true
 }
 
 /** Every parameter, in the order of the forward pass. */
 export function parameterSpecs({ text, vision }: Architecture): ParameterSpec[] {
   const specs: ParameterSpec[] = []
-  const visual = (name: string, ...shape: number[]) => specs.push({ name: `visual.${name}`, shape, group: 'vision' })
-  const textual = (name: string, ...shape: number[]) => specs.push({ name, shape, group: 'text' })
+  const visual = (name: string, ...shape: number[]) => specs.push({ name: `visual.${name}`, shape, group: 'vision', decay: true })
+  const textual = (name: string, ...shape: number[]) => specs.push({ name, shape, group: 'text', decay: true })
 
   const { hiddenSize: E, intermediateSize: F, patchSize, mergeSize } = vision
   const merged = E * mergeSize ** 2

@@ -16,14 +16,14 @@ import type {
   TokenLoss,
   TokenScores,
 } from '@revisual/rl'
-import { AdamW, grad, noGrad, type ParameterSet } from '@revisual/tensor'
+import { AdamW, clipScale, grad, noGrad, type Tensor } from '@revisual/tensor'
 import { generate } from '../generation/generate.js'
 import { samplingMask } from '../generation/sampling-mask.js'
-import { parametersOf, type VisionLanguageModel } from '../model.js'
+import type { VisionLanguageModel } from '../model.js'
 import type { Network } from '../network/forward.js'
 import type { ModelPrompt } from '../prompt.js'
 import { readScores, scoreTokens, tokenCount } from './completion-batch.js'
-import { loadPolicyState, savePolicyState } from './state.js'
+import { loadPolicyState, savePolicyState, type ParameterValues } from './state.js'
 
 export interface PolicyOptions {
   /** Default [0.9, 0.999]. */
@@ -36,17 +36,21 @@ export interface PolicyOptions {
 
 export type ModelPolicy = Required<Policy<ModelPrompt>>
 
-const groups = ['vision', 'text']
-
 /** Makes the model trainable and samplable. The policy works on the model's own weights. */
 export function createPolicy(model: VisionLanguageModel, options: PolicyOptions = {}): ModelPolicy {
   return new NetworkPolicy(model, options)
 }
 
+/** A frozen copy of the weights. */
+interface Reference {
+  readonly values: ParameterValues
+  readonly tensors: ReadonlyMap<string, Tensor>
+}
+
 class NetworkPolicy implements ModelPolicy {
   readonly #mask: Float32Array
   readonly #optimizer: AdamW
-  #reference: ParameterSet | null = null
+  #reference: Reference | null = null
 
   constructor(
     private readonly model: VisionLanguageModel,
@@ -77,12 +81,12 @@ class NetworkPolicy implements ModelPolicy {
   scoreReference(batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
     const reference = this.#reference
     if (!reference) throw new Error('There is no reference yet: call snapshotReference() before scoreReference().')
-    return this.#score({ ...this.model.network, weights: (name) => reference.get(name) }, batch)
+    const weights = (name: string) => reference.tensors.get(name) as Tensor
+    return this.#score({ ...this.model.network, weights }, batch)
   }
 
   async snapshotReference(): Promise<void> {
-    this.#reference ??= parametersOf(this.model.device, this.model.parts.config)
-    this.#reference.writeAll(await this.model.parameters.readAll())
+    this.#setReference(await this.model.parameters.values())
   }
 
   async accumulate(batch: TokenBatch<ModelPrompt>, loss: TokenLoss): Promise<LossReport> {
@@ -92,10 +96,12 @@ class NetworkPolicy implements ModelPolicy {
       const scores = emptyScores(batch)
       return { loss: loss(scores).loss, scores }
     }
-    using scope = device.scope()
+    using _scope = device.scope()
     const lazy = scoreTokens(network, batch, this.#mask)
     const placeholders = [device.buffer([tokens]), device.buffer([tokens])] as const
-    const gradients = grad([lazy.logProbs, lazy.entropies], parameters.trainable(), { gradOutputs: placeholders })
+    const learning = parameters.trainable
+    const inputs = learning.map((name) => parameters.get(name))
+    const gradients = grad([lazy.logProbs, lazy.entropies], inputs, { gradOutputs: placeholders })
     await device.eval([lazy.logProbs, lazy.entropies], { retainFor: gradients })
     const scores = await readScores(network, batch, lazy)
     const report = loss(scores)
@@ -103,48 +109,52 @@ class NetworkPolicy implements ModelPolicy {
     if (flat.some((values) => values.some((value) => value !== 0))) {
       device.write(placeholders[0], flat[0])
       device.write(placeholders[1], flat[1])
-      parameters.accumulate(gradients)
+      gradients.forEach((gradient, index) => parameters.accumulate(learning[index] as string, gradient))
       await device.eval([])
     }
     return { loss: report.loss, scores }
   }
 
   async step({ learningRate, weightDecay, maxGradNorm }: StepOptions): Promise<StepReport> {
-    const gradNorm = await this.#optimizer.gradNorm()
+    const { parameters } = this.model
+    const gradNorm = await parameters.gradNorm()
     const applied = Number.isFinite(gradNorm)
     if (applied) {
-      // As torch.nn.utils.clip_grad_norm_.
-      const clipScale = maxGradNorm === undefined ? 1 : Math.min(1, maxGradNorm / (gradNorm + 1e-6))
-      await this.#optimizer.step({ learningRate, weightDecay, clipScale })
+      const gradScale = maxGradNorm === undefined ? 1 : clipScale(gradNorm, maxGradNorm)
+      this.#optimizer.update({ learningRate, weightDecay, gradScale })
     }
-    this.model.parameters.zeroGrad()
-    await this.model.device.eval([])
+    parameters.zeroGrad()
     return { gradNorm, applied }
   }
 
-  setTrainable(wanted: readonly string[]): void {
-    const unknown = wanted.find((group) => !groups.includes(group))
-    if (unknown !== undefined) {
-      throw new RangeError(`setTrainable(): there is no parameter group '${unknown}'; allowed: ${groups.join(', ')}.`)
-    }
-    this.model.parameters.setTrainable([...wanted])
+  setTrainable(groups: readonly string[]): void {
+    this.model.parameters.setTrainable(groups)
   }
 
-  async resetOptimizer(): Promise<void> {
+  resetOptimizer(): Promise<void> {
     this.#optimizer.reset()
-    await this.model.device.eval([])
+    return Promise.resolve()
   }
 
   save(directory: string): Promise<void> {
-    return savePolicyState(directory, this.model, this.#optimizer, this.#reference)
+    return savePolicyState(directory, this.model, this.#optimizer, this.#reference?.values ?? null)
   }
 
   async load(directory: string): Promise<void> {
-    this.#reference = await loadPolicyState(directory, this.model, this.#optimizer, this.#reference)
+    this.#setReference(await loadPolicyState(directory, this.model, this.#optimizer))
   }
 
   promptLength(prompt: ModelPrompt): number {
     return prompt.ids.length
+  }
+
+  #setReference(values: ParameterValues | null): void {
+    const { parameters, device } = this.model
+    for (const tensor of this.#reference?.tensors.values() ?? []) tensor.dispose()
+    this.#reference = values && {
+      values,
+      tensors: new Map([...values].map(([name, value]) => [name, device.tensor(value, parameters.shape(name))])),
+    }
   }
 
   async #score(network: Network, batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {

@@ -2,17 +2,16 @@
  * The device: where tensors are made, evaluated and read. One evaluation is one plan: the lazy graph is scheduled into
  * fused kernels, buffers follow the kernels' lifetimes through one pool, and everything is encoded into few submits.
  */
-import { emit } from '../graph/emit.js'
-import type { EmitContext } from '../graph/dispatch.js'
+import { execute, type ExecutionHost } from '../graph/execute.js'
 import { contiguousLayout, bytesPerElement, checkShape, sizeOf, type DType, type Shape } from '../graph/shape.js'
 import { Node, type Storage } from '../graph/node.js'
-import { schedule, type FusedKernel } from '../graph/schedule.js'
-import type { Target } from '../graph/codegen.js'
+import { reachable, schedule, writtenBy } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
-import { fromHalf, toHalfBits } from '../graph/half.js'
 import { BufferPool, type PoolStatistics } from '../memory/pool.js'
+import { Scope } from '../memory/scope.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
-import { Encoder } from './encoder.js'
+import { Encoder, type KernelTime } from './encoder.js'
+import { decode, emptyOf, encode, flatten, nesting, type Nested, type TensorData } from './transfer.js'
 import { AdapterError, DeviceLostError, GpuValidationError, OutOfMemoryError, ShapeError } from './errors.js'
 
 export interface DeviceOptions {
@@ -31,9 +30,6 @@ export interface LiveTensor {
   readonly bytes: number
   readonly label: string | undefined
 }
-
-export type TensorData = Float32Array | Int32Array | Uint32Array
-type Nested = number | readonly Nested[]
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 const LIMITS = [
@@ -74,38 +70,6 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   }
 }
 
-/** Frees every buffer born while it is active, except those kept. */
-export class Scope {
-  private readonly born = new Set<Node>()
-
-  constructor(
-    private readonly device: Device,
-    private readonly close: (scope: Scope) => void,
-  ) {}
-
-  /** @internal */
-  track(node: Node): void {
-    this.born.add(node)
-  }
-
-  /** @internal */
-  adopt(node: Node): boolean {
-    return this.born.delete(node)
-  }
-
-  /** Keeps the tensor alive beyond this scope: it then belongs to the enclosing one, or to the caller. */
-  keep<T extends Tensor>(tensor: T): T {
-    if (this.born.delete(tensor.node)) this.device.enclosing(this)?.track(tensor.node)
-    return tensor
-  }
-
-  [Symbol.dispose](): void {
-    for (const node of this.born) this.device.free(node)
-    this.born.clear()
-    this.close(this)
-  }
-}
-
 export class Device {
   readonly info: AdapterInfo
   readonly features: ReadonlySet<string>
@@ -120,6 +84,7 @@ export class Device {
   private fault: Error | null = null
   private lostError: DeviceLostError | null = null
   private readonly maxLeaves: number
+  private readonly host: ExecutionHost
 
   /** @internal Use {@link createDevice}. */
   constructor(
@@ -139,6 +104,14 @@ export class Device {
     })
     this.pool.onDestroy = () => this.encoder.forgetBuffers()
     this.maxLeaves = Math.max(4, Math.floor((gpu.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
+    this.host = {
+      limits: this.limits,
+      isSoftware: info.isSoftware,
+      allocate: (bytes) => this.allocate(bytes),
+      encode: (dispatch) => this.encoder.encode(dispatch),
+      own: (node) => this.own(node),
+      drop: (node) => this.drop(node),
+    }
     gpu.onuncapturederror = (event) => {
       event.preventDefault()
       const { error } = event as GPUUncapturedErrorEvent
@@ -297,6 +270,22 @@ export class Device {
     this.encoder.flush()
     await this.guard(this.gpu.queue.onSubmittedWorkDone())
     this.throwFault()
+  }
+
+  /**
+   * Time spent in each kernel while `fn` runs, longest first. Profiling puts every dispatch into a pass of its own, so
+   * the sum is more than the same work takes unobserved.
+   *
+   * @throws {AdapterError} the adapter has no timestamps.
+   */
+  async profile(fn: () => Promise<unknown>): Promise<KernelTime[]> {
+    if (!this.features.has('timestamp-query')) {
+      throw new AdapterError(`profile(): the adapter '${this.info.description}' has no 'timestamp-query'.`)
+    }
+    this.encoder.flush()
+    this.encoder.startProfile()
+    await fn()
+    return this.encoder.stopProfile()
   }
 
   /** `using scope = device.scope()`: buffers born from here to the end of the block are freed there unless kept. */
@@ -466,59 +455,7 @@ export class Device {
     const kernels = schedule([...now, ...later], writes, this.options.fusion === false ? 0 : this.maxLeaves)
     const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
     this.pendingWrites = []
-    this.execute(kernels, chosen, new Set(now))
-  }
-
-  private execute(kernels: readonly FusedKernel[], chosen: readonly FusedKernel[], kept: ReadonlySet<Node>): void {
-    const chosenSet = new Set(chosen)
-    const remaining = new Map<Node, number>()
-    const neededLater = new Set<Node>()
-    for (const kernel of kernels) {
-      for (const { node } of kernel.leaves) {
-        if (chosenSet.has(kernel)) remaining.set(node, (remaining.get(node) ?? 0) + 1)
-        else neededLater.add(node)
-      }
-    }
-    const temporary = new Set<Node>()
-    const context: EmitContext = {
-      limits: this.limits,
-      isSoftware: this.info.isSoftware,
-      temporary: (bytes) => this.allocate(bytes),
-      release: (storage) => storage.release(),
-    }
-    const settle = (node: Node) => {
-      if ((remaining.get(node) ?? 0) > 0 || kept.has(node)) return
-      if (neededLater.has(node) && temporary.has(node)) {
-        node.retained = true
-        this.own(node)
-        temporary.delete(node)
-      } else if (temporary.has(node) || (node.retained && !neededLater.has(node))) this.drop(node)
-    }
-    for (const kernel of chosen) {
-      const { root } = kernel
-      const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
-      const targets = outputs.map((output): Target => {
-        if (output.spec.kind === 'assign') {
-          const { target, layout } = output.spec
-          if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
-          return { storage: target.storage, dtype: target.dtype, layout, node: target }
-        }
-        const storage = this.allocate(output.bytes)
-        output.storage = storage
-        if (kept.has(output)) this.own(output)
-        else temporary.add(output)
-        return { storage, dtype: output.dtype, layout: null, node: null }
-      })
-      if (root.size > 0) for (const dispatch of emit(kernel, targets, context)) this.encoder.encode(dispatch)
-      for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)
-      for (const output of outputs) if (output.spec.kind !== 'assign') settle(output)
-      for (const { node } of kernel.leaves) {
-        remaining.set(node, (remaining.get(node) ?? 1) - 1)
-        settle(node)
-      }
-    }
-    // A computed value no longer needs what it was computed from.
-    for (const node of kept) node.inputs = []
+    execute(kernels, chosen, new Set(now), this.host)
   }
 
   /** Makes a computed value last: until it is disposed, its scope ends, or (retained) its last use. */
@@ -534,61 +471,4 @@ export class Device {
     node.retained = false
     if (this.live.delete(node)) for (const scope of this.scopes) scope.adopt(node)
   }
-}
-
-/** Sources a node changes in place, those inside a written arena included. */
-function writtenBy(node: Node): readonly Node[] {
-  if (node.spec.kind === 'assign') return [node.spec.target]
-  if (node.spec.kind !== 'kernel') return []
-  return node.spec.writes.flatMap((write) => [write.node, ...write.node.parts])
-}
-
-/** Kernels the given nodes depend on, in order. */
-function reachable(kernels: readonly FusedKernel[], roots: readonly Node[]): FusedKernel[] {
-  const wanted = new Set<Node>(roots)
-  const chosen: FusedKernel[] = []
-  for (let index = kernels.length - 1; index >= 0; index--) {
-    const kernel = kernels[index]
-    if (!kernel) continue
-    const produced = kernel.root.spec.kind === 'kernel' ? [kernel.root, ...kernel.root.outputs] : [kernel.root]
-    if (!produced.some((node) => wanted.has(node))) continue
-    chosen.push(kernel)
-    for (const { node } of kernel.leaves) wanted.add(node)
-  }
-  return chosen.reverse()
-}
-
-function flatten(data: readonly Nested[]): number[] {
-  return (data as readonly unknown[]).flat(Infinity) as number[]
-}
-
-function nesting(data: readonly Nested[]): number[] {
-  const shape: number[] = []
-  let level: Nested | undefined = data
-  while (Array.isArray(level)) {
-    shape.push(level.length)
-    level = (level as readonly Nested[])[0]
-  }
-  return shape
-}
-
-function encode(data: readonly number[] | TensorData, dtype: DType): Uint8Array<ArrayBuffer> {
-  const padded = (array: Float32Array | Int32Array | Uint32Array | Uint16Array) => {
-    const bytes = new Uint8Array(Math.ceil(array.byteLength / 4) * 4)
-    bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
-    return bytes
-  }
-  if (dtype === 'f16') return padded(toHalfBits(data))
-  const Target = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
-  return padded(data instanceof Target ? data : Target.from(data))
-}
-
-function decode(bytes: ArrayBuffer, offset: number, size: number, dtype: DType): TensorData {
-  if (dtype === 'f16') return fromHalf(new Uint16Array(bytes, offset, size))
-  const Source = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
-  return new Source(bytes, offset, size)
-}
-
-function emptyOf(dtype: DType): TensorData {
-  return dtype === 'i32' ? new Int32Array() : dtype === 'u32' ? new Uint32Array() : new Float32Array()
 }

@@ -11,6 +11,20 @@ const MAX_BIND_GROUPS = 8192
 /** Submits are cut after this many dispatches so that none keeps the GPU busy for long. */
 const DISPATCHES_PER_SUBMIT = 128
 
+/** Time one kernel took, summed over its dispatches. */
+export interface KernelTime {
+  readonly label: string
+  readonly dispatches: number
+  readonly milliseconds: number
+}
+
+interface Profile {
+  readonly queries: GPUQuerySet
+  readonly labels: string[]
+}
+
+const PROFILED_DISPATCHES = 2048
+
 interface Pipeline {
   readonly id: number
   readonly gpu: GPUComputePipeline
@@ -28,6 +42,7 @@ export class Encoder {
   private commands: GPUCommandEncoder | null = null
   private pass: GPUComputePassEncoder | null = null
   private dispatches = 0
+  private profile: Profile | null = null
 
   constructor(
     private readonly device: GPUDevice,
@@ -59,11 +74,54 @@ export class Encoder {
     this.used += slot
     if (dispatch.zero) for (const storage of dispatch.zero) this.clear(storage)
     this.commands ??= this.device.createCommandEncoder()
-    this.pass ??= this.commands.beginComputePass()
+    this.pass ??= this.commands.beginComputePass(this.timestamps(dispatch.label))
     this.pass.setPipeline(pipeline.gpu)
     this.pass.setBindGroup(0, this.bindGroup(pipeline, dispatch, bytes), [offset])
     this.pass.dispatchWorkgroups(...dispatch.workgroups)
     this.dispatches++
+    if (this.profile) this.endPass()
+  }
+
+  /** From here on every dispatch is a pass of its own with a timestamp at either end. */
+  startProfile(): void {
+    const queries = this.device.createQuerySet({ type: 'timestamp', count: PROFILED_DISPATCHES * 2 })
+    this.profile = { queries, labels: [] }
+  }
+
+  async stopProfile(): Promise<KernelTime[]> {
+    const { profile } = this
+    this.profile = null
+    if (!profile) return []
+    const bytes = Math.max(16, profile.labels.length * 16)
+    const resolved = this.device.createBuffer({ size: bytes, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC })
+    const staging = this.device.createBuffer({ size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+    this.endPass()
+    this.commands ??= this.device.createCommandEncoder()
+    this.commands.resolveQuerySet(profile.queries, 0, profile.labels.length * 2, resolved, 0)
+    this.commands.copyBufferToBuffer(resolved, 0, staging, 0, bytes)
+    this.flush()
+    await staging.mapAsync(GPUMapMode.READ)
+    const stamps = new BigUint64Array(staging.getMappedRange().slice(0))
+    const times = new Map<string, { dispatches: number; milliseconds: number }>()
+    profile.labels.forEach((label, index) => {
+      const spent = Number((stamps[index * 2 + 1] ?? 0n) - (stamps[index * 2] ?? 0n)) / 1e6
+      const sum = times.get(label) ?? { dispatches: 0, milliseconds: 0 }
+      times.set(label, { dispatches: sum.dispatches + 1, milliseconds: sum.milliseconds + spent })
+    })
+    for (const buffer of [resolved, staging]) buffer.destroy()
+    profile.queries.destroy()
+    return [...times]
+      .map(([label, time]) => ({ label, ...time }))
+      .sort((a, b) => b.milliseconds - a.milliseconds)
+  }
+
+  private timestamps(label: string): GPUComputePassDescriptor {
+    const { profile } = this
+    if (!profile || profile.labels.length >= PROFILED_DISPATCHES) return {}
+    const index = (profile.labels.push(label) - 1) * 2
+    return {
+      timestampWrites: { querySet: profile.queries, beginningOfPassWriteIndex: index, endOfPassWriteIndex: index + 1 },
+    }
   }
 
   clear(storage: Storage): void {

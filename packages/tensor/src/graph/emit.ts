@@ -7,7 +7,7 @@ import { ExpressionWriter, ModuleBuilder, targetIsVectorisable, writeStore, type
 import { computeType, wgslType } from './expression.js'
 import { Node, type MatmulSpec, type Read, type ReduceSpec, type Storage } from './node.js'
 import type { FusedKernel } from './schedule.js'
-import { sizeOf, type DType } from './shape.js'
+import { contiguousStrides, sizeOf, type DType } from './shape.js'
 import { emitCustom } from './emit-custom.js'
 import { foldGrid, type Dispatch, type EmitContext } from './dispatch.js'
 
@@ -23,7 +23,7 @@ export function emit(kernel: FusedKernel, targets: readonly Target[], context: E
   const [target] = targets
   if (!target) throw new Error('Internal: a kernel needs somewhere to write.')
   if (anchor?.spec.kind === 'reduce') return emitReduce(kernel, anchor, anchor.spec, target, context)
-  if (anchor?.spec.kind === 'matmul') return [emitMatmul(kernel, anchor, anchor.spec, target, context)]
+  if (anchor?.spec.kind === 'matmul') return emitMatmul(kernel, anchor, anchor.spec, target, context)
   if (root.spec.kind === 'concat') return emitConcat(root, target, context)
   return [emitElementwise(kernel, target, context)]
 }
@@ -267,15 +267,56 @@ function matmulOperand(read: Read): MatmulOperand {
   }
 }
 
+/** Rows from which a product on a CPU rasteriser repays copying its right operand. */
+const TRANSPOSE_FROM_ROWS = 32
+
+/**
+ * A copy of the right operand with unit stride along its columns. A CPU rasteriser reads neighbouring columns with one
+ * vector load and strided ones element by element; for weights `[out, in]` the copy is a small part of the product.
+ */
+function transposedCopy(read: Read, spec: MatmulSpec, context: EmitContext): { read: Read; dispatch: Dispatch } {
+  const used = read.layout.shape.map((dimension, axis) => (read.layout.strides[axis] === 0 && axis < 3 ? 1 : dimension))
+  const layout = { ...read.layout, shape: used }
+  const size = sizeOf(used)
+  const node = new Node({ kind: 'source' }, [], used, 'f32')
+  node.storage = context.temporary(size * 4)
+  const copy = new Node({ kind: 'elementwise', op: 'cast' }, [{ ...read, layout }], used, 'f32')
+  const kernel: FusedKernel = { root: copy, anchor: null, members: new Map([[copy, 'outer']]), leaves: copy.inputs }
+  const target: Target = { storage: node.storage, dtype: 'f32', layout: null, node: null }
+  const strides = contiguousStrides(used).map((stride, axis) => (axis < 3 && used[axis] === 1 ? 0 : stride))
+  const shape = [...spec.batch, spec.k, spec.n]
+  return { read: { node, layout: { shape, strides, offset: 0 }, version: 0 }, dispatch: emitElementwise(kernel, target, context) }
+}
+
 function emitMatmul(
   kernel: FusedKernel,
   anchor: Node,
   spec: MatmulSpec,
   target: Target,
   context: EmitContext,
-): Dispatch {
+): Dispatch[] {
   const [a, b] = anchor.inputs
   if (!a?.node.storage || !b?.node.storage) throw new Error('Internal: matmul operands must have values.')
+  const isStrided = (b.layout.strides.at(-1) ?? 1) !== 1 && spec.n > 1
+  if (!context.isSoftware || !isStrided || spec.m < TRANSPOSE_FROM_ROWS) {
+    return [emitProduct(kernel, a, b, spec, anchor, target, context)]
+  }
+  const copy = transposedCopy(b, spec, context)
+  const product = emitProduct(kernel, a, copy.read, spec, anchor, target, context)
+  copy.read.node.storage?.release()
+  return [copy.dispatch, product]
+}
+
+function emitProduct(
+  kernel: FusedKernel,
+  a: Read,
+  b: Read,
+  spec: MatmulSpec,
+  anchor: Node,
+  target: Target,
+  context: EmitContext,
+): Dispatch {
+  if (!a.node.storage || !b.node.storage) throw new Error('Internal: matmul operands must have values.')
   const plan = planMatmul(
     { batch: spec.batch, m: spec.m, n: spec.n, k: spec.k },
     matmulOperand(a),

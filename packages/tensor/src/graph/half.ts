@@ -24,7 +24,7 @@ function toHalf(value: number): number {
 }
 
 /** Half-precision bit patterns of numbers. Values beyond ±65,504 become infinite. */
-export function toHalfBits(values: ArrayLike<number>): Uint16Array {
+export function toHalfBits(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
   const bits = new Uint16Array(values.length)
   for (let index = 0; index < values.length; index++) bits[index] = toHalf(values[index] ?? 0)
   return bits

@@ -27,7 +27,7 @@ interface Use {
 const isFree = (node: Node) => node.spec.kind === 'constant' || node.spec.kind === 'iota'
 
 /** True for nodes that change a source in place. */
-const isWrite = (node: Node) => node.spec.kind === 'assign' || (node.spec.kind === 'kernel' && node.spec.writes.length > 0)
+const isWrite = (node: Node) => writtenBy(node).length > 0
 
 /** Lazy nodes the roots depend on, in program order. */
 function neededNodes(roots: readonly Node[]): Node[] {
@@ -197,4 +197,26 @@ export function schedule(requested: readonly Node[], writes: readonly Node[], ma
     kernels.push({ kernel, position: positionOf(kernel, uses) })
   }
   return kernels.sort((a, b) => a.position - b.position).map(({ kernel }) => kernel)
+}
+
+/** Kernels the given nodes depend on, in order. */
+export function reachable(kernels: readonly FusedKernel[], roots: readonly Node[]): FusedKernel[] {
+  const wanted = new Set<Node>(roots)
+  const chosen: FusedKernel[] = []
+  for (let index = kernels.length - 1; index >= 0; index--) {
+    const kernel = kernels[index]
+    if (!kernel) continue
+    const produced = kernel.root.spec.kind === 'kernel' ? [kernel.root, ...kernel.root.outputs] : [kernel.root]
+    if (!produced.some((node) => wanted.has(node))) continue
+    chosen.push(kernel)
+    for (const { node } of kernel.leaves) wanted.add(node)
+  }
+  return chosen.reverse()
+}
+
+/** Sources a node changes in place, those inside a written arena included. */
+export function writtenBy(node: Node): readonly Node[] {
+  if (node.spec.kind === 'assign') return [node.spec.target]
+  if (node.spec.kind !== 'kernel') return []
+  return node.spec.writes.flatMap((write) => [write.node, ...write.node.parts])
 }

@@ -1,0 +1,141 @@
+/**
+ * `report.html`: one file that needs no network. Data and the chart library are inlined; the page script is plain
+ * JavaScript in `page.ts`.
+ */
+import { readFileSync } from 'node:fs'
+import { createRequire } from 'node:module'
+import type { RunFolder } from '../run/folder.js'
+import type { MetricRecord, RunSummary, SampleRecord } from '../run/records.js'
+import { resultsRows } from '../terminal/results.js'
+import { pageScript, pageStyle } from './page.js'
+
+/** Sample completions shown, the newest of each stage. */
+const SAMPLES_PER_STAGE = 8
+
+/** One chart: its metrics, by exact name or by prefix. */
+const charts: readonly { readonly title: string; readonly metrics: readonly string[] }[] = [
+  { title: 'Reward', metrics: ['reward', 'reward_std', 'frac_reward_zero_std'] },
+  { title: 'Rewards by function', metrics: ['rewards/*'] },
+  { title: 'Accuracy', metrics: ['rewards/accuracy', 'rewards/accuracy/mean'] },
+  { title: 'Completion length (tokens)', metrics: ['completions/mean_length', 'completions/max_length'] },
+  { title: 'Entropy (nats)', metrics: ['entropy'] },
+  { title: 'KL to the reference', metrics: ['kl'] },
+  { title: 'PAD: sequences kept and dropped', metrics: ['pad/*'] },
+  { title: 'Loss', metrics: ['loss'] },
+  { title: 'Gradient norm', metrics: ['grad_norm'] },
+  { title: 'Clip ratio', metrics: ['clip_ratio/*'] },
+  { title: 'Learning rate', metrics: ['learning_rate'] },
+]
+
+interface Series {
+  readonly name: string
+  readonly values: readonly (number | null)[]
+}
+
+interface Chart {
+  readonly title: string
+  readonly series: readonly Series[]
+}
+
+const matches = (pattern: string, name: string) =>
+  pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
+
+/** Charts that have data, over all steps of the run laid end to end. */
+export function chartsOf(records: readonly MetricRecord[]): Chart[] {
+  const names = [...new Set(records.flatMap((record) => Object.keys(record)))].sort()
+  return charts.flatMap(({ title, metrics }) => {
+    const series = names
+      .filter((name) => metrics.some((pattern) => matches(pattern, name)))
+      .map((name) => ({
+        name,
+        values: records.map((record) => {
+          const value = record[name]
+          return typeof value === 'number' && Number.isFinite(value) ? value : null
+        }),
+      }))
+    return series.some(({ values }) => values.some((value) => value !== null)) ? [{ title, series }] : []
+  })
+}
+
+/** Where each stage begins, as an index into the records. */
+export function stageStarts(records: readonly MetricRecord[]): { name: string; at: number }[] {
+  return records.flatMap((record, at) => (record.stage === records[at - 1]?.stage ? [] : [{ name: record.stage, at }]))
+}
+
+export function escapeHtml(text: string): string {
+  return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
+}
+
+/** JSON that cannot end the script element it stands in. */
+function scriptJson(value: unknown): string {
+  return JSON.stringify(value).replace(/</g, '\\u003c').replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')
+}
+
+function resultsHtml({ stages }: RunSummary): string {
+  const { head, rows } = resultsRows(stages)
+  const cells = (tag: string, row: readonly string[]) =>
+    `<tr>${row.map((cell) => `<${tag}>${escapeHtml(cell)}</${tag}>`).join('')}</tr>`
+  return `<table>${cells('th', head)}${rows.map((row) => cells('td', row)).join('')}</table>`
+}
+
+function imageHtml(folder: RunFolder, name: string): string {
+  const bytes = Buffer.from(folder.readImage(name))
+  // PNG and JPEG and WebP tell themselves apart by their first byte.
+  const mime = bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp'
+  return `<img alt="" src="data:${mime};base64,${bytes.toString('base64')}">`
+}
+
+function sampleHtml(folder: RunFolder, sample: SampleRecord): string {
+  const completions = sample.completions
+    .map(
+      ({ text, reward }) =>
+        `<li><b>${reward === null ? '–' : reward.toFixed(2)}</b> <code>${escapeHtml(text)}</code></li>`,
+    )
+    .join('')
+  const images = sample.images.map((name) => imageHtml(folder, name)).join('')
+  return (
+    `<article><header>${escapeHtml(sample.stage)} · step ${sample.step}</header>${images}` +
+    `<p>${escapeHtml(sample.question)} <em>answer: ${escapeHtml(sample.answer)}</em></p><ul>${completions}</ul></article>`
+  )
+}
+
+/** The newest samples of every stage. */
+function chosenSamples(samples: readonly SampleRecord[]): SampleRecord[] {
+  return [...new Set(samples.map(({ stage }) => stage))].flatMap((stage) =>
+    samples.filter((sample) => sample.stage === stage).slice(-SAMPLES_PER_STAGE),
+  )
+}
+
+/** The whole page. */
+export function renderReport(folder: RunFolder, summary: RunSummary): string {
+  const fromHere = createRequire(import.meta.url)
+  const uplot = (file: string) => readFileSync(fromHere.resolve(`uplot/dist/${file}`), 'utf8')
+  const records = folder.metrics.read()
+  const data = { charts: chartsOf(records), stages: stageStarts(records), steps: records.length }
+  const samples = chosenSamples(folder.samples.read())
+    .map((sample) => sampleHtml(folder, sample))
+    .join('\n')
+  return `<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>ReVisual run</title>
+<style>${uplot('uPlot.min.css')}${pageStyle}</style>
+</head>
+<body>
+<h1>ReVisual run</h1>
+<p>${escapeHtml(summary.adapter)} · seed ${summary.seed}</p>
+<h2>Held-out results</h2>
+${resultsHtml(summary)}
+<h2>Training</h2>
+<div id="charts"></div>
+<h2>Samples</h2>
+<section class="samples">${samples}</section>
+<script>${uplot('uPlot.iife.min.js')}</script>
+<script>const data = ${scriptJson(data)}
+${pageScript}</script>
+</body>
+</html>
+`
+}

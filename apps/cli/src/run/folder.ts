@@ -1,0 +1,118 @@
+/**
+ * A run is a folder, and nothing else is an interface: `config.yaml` (resolved), `metrics.jsonl`, `samples/`,
+ * `checkpoints/`, `model/` (Hugging Face layout), `summary.json`, `report.html`.
+ */
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
+import { parse, stringify } from 'yaml'
+import type { RunConfig } from '../config/schema.js'
+import { UserError } from '../errors.js'
+import { writeAtomically } from './atomic.js'
+import { JsonLines } from './json-lines.js'
+import type { MetricRecord, RunSummary, SampleRecord, StageSummary } from './records.js'
+
+export type OpenMode = 'fresh' | 'resume' | 'overwrite'
+
+/** Everything a run folder may hold: what `--overwrite` may delete. */
+const OWN_ENTRIES = new Set(['config.yaml', 'metrics.jsonl', 'stages.jsonl', 'samples', 'checkpoints', 'model', 'report.html', 'summary.json'])
+
+export class RunFolder {
+  readonly metrics: JsonLines<MetricRecord>
+  readonly samples: JsonLines<SampleRecord>
+  /** Summaries of finished stages, in order. */
+  readonly stages: JsonLines<StageSummary>
+
+  constructor(readonly path: string) {
+    this.metrics = new JsonLines(join(path, 'metrics.jsonl'))
+    this.samples = new JsonLines(join(path, 'samples', 'training.jsonl'))
+    this.stages = new JsonLines(join(path, 'stages.jsonl'))
+  }
+
+  get checkpoints(): string {
+    return join(this.path, 'checkpoints')
+  }
+
+  get model(): string {
+    return join(this.path, 'model')
+  }
+
+  /** Samples of a held-out evaluation. */
+  evaluationFile(stage: string, task: string): string {
+    return join(this.path, 'samples', `${stage}-${task}.jsonl`)
+  }
+
+  saveImage(name: string, bytes: Uint8Array): void {
+    const path = join(this.path, 'samples', 'images', name)
+    if (!existsSync(path)) writeFileSync(path, bytes)
+  }
+
+  readImage(name: string): Uint8Array {
+    return readFileSync(join(this.path, 'samples', 'images', name))
+  }
+
+  writeSummary(summary: RunSummary): void {
+    writeAtomically(join(this.path, 'summary.json'), `${JSON.stringify(summary, null, 2)}\n`)
+  }
+
+  writeReport(html: string): void {
+    writeAtomically(join(this.path, 'report.html'), html)
+  }
+
+  get isFinished(): boolean {
+    return existsSync(join(this.path, 'summary.json'))
+  }
+
+  readSummary(): RunSummary {
+    return JSON.parse(readFileSync(join(this.path, 'summary.json'), 'utf8')) as RunSummary
+  }
+}
+
+/** Paths of values that differ, for the message of a refused resume. */
+function differences(a: unknown, b: unknown, path = ''): string[] {
+  if (isDeepStrictEqual(a, b)) return []
+  if (typeof a !== 'object' || typeof b !== 'object' || a === null || b === null) return [path]
+  const keys = new Set([...Object.keys(a), ...Object.keys(b)])
+  const at = (value: object, key: string) => (value as { [key: string]: unknown })[key]
+  return [...keys].flatMap((key) => differences(at(a, key), at(b, key), path === '' ? key : `${path}.${key}`))
+}
+
+function checkSameConfig(path: string, config: RunConfig): void {
+  const before: unknown = parse(readFileSync(join(path, 'config.yaml'), 'utf8'))
+  const changed = differences(before, JSON.parse(JSON.stringify(config)))
+  if (changed.length === 0) return
+  throw new UserError(
+    `The run in ${path} was started with another configuration (${changed.slice(0, 5).join(', ')}${changed.length > 5 ? ', …' : ''} differ). ` +
+      `Resume with the same one, give another 'out', or start afresh with --overwrite.`,
+  )
+}
+
+function clear(path: string): void {
+  const foreign = readdirSync(path).filter((entry) => !OWN_ENTRIES.has(entry))
+  if (foreign.length > 0) {
+    throw new UserError(
+      `--overwrite would delete ${path}, which holds more than a run (${foreign.slice(0, 3).join(', ')}). Give another 'out'.`,
+    )
+  }
+  rmSync(path, { recursive: true })
+}
+
+/**
+ * Opens the folder of a run. `fresh` refuses one that exists; `resume` goes on with one, or starts it; `overwrite` deletes
+ * what was there.
+ */
+export function openRunFolder(config: RunConfig, mode: OpenMode): RunFolder {
+  const path = config.out
+  const occupied = existsSync(path) && readdirSync(path).length > 0
+  if (occupied && mode === 'fresh') {
+    throw new UserError(`${path} exists already. Continue it with --resume, replace it with --overwrite, or give another 'out'.`)
+  }
+  if (occupied && mode === 'resume' && !existsSync(join(path, 'config.yaml'))) {
+    throw new UserError(`${path} is not a run folder (it has no config.yaml), so it cannot be resumed. Give another 'out'.`)
+  }
+  if (occupied && mode === 'overwrite') clear(path)
+  if (occupied && mode === 'resume') checkSameConfig(path, config)
+  for (const folder of ['samples/images', 'checkpoints']) mkdirSync(join(path, folder), { recursive: true })
+  if (!existsSync(join(path, 'config.yaml'))) writeAtomically(join(path, 'config.yaml'), stringify(config))
+  return new RunFolder(path)
+}

@@ -1,0 +1,84 @@
+/**
+ * Runs planned kernels: a buffer for every output when its kernel comes, back to the pool after its last reader. What
+ * later kernels of the same schedule need, but are not run now, is retained for them.
+ */
+import type { Target } from './codegen.js'
+import type { Dispatch, EmitContext } from './dispatch.js'
+import { emit } from './emit.js'
+import type { Node, Storage } from './node.js'
+import { writtenBy, type FusedKernel } from './schedule.js'
+import { ShapeError } from '../device/errors.js'
+
+/** What execution needs of the device. */
+export interface ExecutionHost {
+  readonly limits: GPUSupportedLimits
+  readonly isSoftware: boolean
+  allocate(bytes: number): Storage
+  encode(dispatch: Dispatch): void
+  /** Makes a value last beyond this execution. */
+  own(node: Node): void
+  /** Gives a value's buffer back. */
+  drop(node: Node): void
+}
+
+/**
+ * @param kernels The whole schedule.
+ * @param chosen Its kernels that run now, in order.
+ * @param kept Nodes whose values were asked for.
+ */
+export function execute(
+  kernels: readonly FusedKernel[],
+  chosen: readonly FusedKernel[],
+  kept: ReadonlySet<Node>,
+  host: ExecutionHost,
+): void {
+  const chosenSet = new Set(chosen)
+  const remaining = new Map<Node, number>()
+  const neededLater = new Set<Node>()
+  for (const kernel of kernels) {
+    for (const { node } of kernel.leaves) {
+      if (chosenSet.has(kernel)) remaining.set(node, (remaining.get(node) ?? 0) + 1)
+      else neededLater.add(node)
+    }
+  }
+  const temporary = new Set<Node>()
+  const context: EmitContext = {
+    limits: host.limits,
+    isSoftware: host.isSoftware,
+    temporary: (bytes) => host.allocate(bytes),
+    release: (storage) => storage.release(),
+  }
+  const settle = (node: Node) => {
+    if ((remaining.get(node) ?? 0) > 0 || kept.has(node)) return
+    if (neededLater.has(node) && temporary.has(node)) {
+      node.retained = true
+      host.own(node)
+      temporary.delete(node)
+    } else if (temporary.has(node) || (node.retained && !neededLater.has(node))) host.drop(node)
+  }
+  for (const kernel of chosen) {
+    const { root } = kernel
+    const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
+    const targets = outputs.map((output): Target => {
+      if (output.spec.kind === 'assign') {
+        const { target, layout } = output.spec
+        if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
+        return { storage: target.storage, dtype: target.dtype, layout, node: target }
+      }
+      const storage = host.allocate(output.bytes)
+      output.storage = storage
+      if (kept.has(output)) host.own(output)
+      else temporary.add(output)
+      return { storage, dtype: output.dtype, layout: null, node: null }
+    })
+    if (root.size > 0) for (const dispatch of emit(kernel, targets, context)) host.encode(dispatch)
+    for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)
+    for (const output of outputs) if (output.spec.kind !== 'assign') settle(output)
+    for (const { node } of kernel.leaves) {
+      remaining.set(node, (remaining.get(node) ?? 1) - 1)
+      settle(node)
+    }
+  }
+  // A computed value no longer needs what it was computed from.
+  for (const node of kept) node.inputs = []
+}
