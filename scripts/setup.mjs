@@ -44,13 +44,18 @@ function npm(args) {
 function installDependencies() {
   const missing = missingDependencies(root)
   if (missing.length === 0) return
-  const fresh = !existsSync(join(root, 'node_modules', '.package-lock.json'))
-  say(
-    fresh
-      ? 'installing dependencies'
-      : `updating dependencies (${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ', …' : ''})`,
-  )
-  npm([fresh ? 'ci' : 'install', '--no-audit', '--no-fund'])
+  const options = ['--no-audit', '--no-fund']
+  if (!existsSync(join(root, 'node_modules', '.package-lock.json'))) {
+    say('installing dependencies')
+    try {
+      npm(['ci', ...options])
+      return
+    } catch (error) {
+      // A registry mirror that lacks packages of other platforms makes 'npm ci' give up where 'npm install' goes on.
+      say(`${error.message}; trying 'npm install'`)
+    }
+  } else say(`updating dependencies (${missing.slice(0, 3).join(', ')}${missing.length > 3 ? ', …' : ''})`)
+  npm(['install', '--no-save', ...options])
 }
 
 /** turbo decides what is stale, and takes a second when nothing is. */

@@ -1,1 +1,31 @@
-export {}
+/**
+ * `@revisual/model`: Qwen2.5-VL on WebGPU, config-driven, with its processing, generation and checkpoints, and a policy for
+ * `@revisual/rl`.
+ */
+export type { Architecture, ModelConfig, TextArchitecture, VisionArchitecture } from './config/architecture.js'
+export { ConfigError } from './config/json.js'
+export { nanoConfig, type NanoOptions } from './config/nano.js'
+export { parseConfig } from './config/parse.js'
+export { loadModel, saveModel } from './checkpoint/folder.js'
+export {
+  generate,
+  type GeneratedSequence,
+  type GenerationOptions,
+  type GenerationRequest,
+} from './generation/generate.js'
+export { samplingMask } from './generation/sampling-mask.js'
+export type { AlphaMode, EncodedImage } from './images/decode.js'
+export { prepareImage, type GridThw, type PreparedImage, type ProcessorConfig } from './images/processor.js'
+export { createModel, VisionLanguageModel, type CreateOptions, type ModelParts } from './model.js'
+export { parameterCount } from './network/parameters.js'
+export { createPolicy, type ModelPolicy, type PolicyOptions } from './policy/policy.js'
+export { questionPrompt, type ModelPrompt, type PromptInput } from './prompt.js'
+export {
+  ChatTemplate,
+  nanoChatTemplate,
+  qwenChatTemplate,
+  type ChatMessage,
+  type ContentPart,
+} from './text/chat-template.js'
+export { createNanoTokenizer } from './text/nano-tokenizer.js'
+export { Tokenizer, type AddedTokenMode, type TextRun } from './text/tokenizer.js'

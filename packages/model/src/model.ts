@@ -88,7 +88,9 @@ export function createModel(device: Device, options: CreateOptions): VisionLangu
   const { text, vision, initializerRange } = config.architecture
   const highest = Math.max(...tokenizer.usedIds)
   if (highest >= text.vocabularySize) {
-    throw new ConfigError(`The tokenizer uses ids up to ${highest}, the model has ${text.vocabularySize} rows. Raise vocabularySize.`)
+    throw new ConfigError(
+      `The tokenizer uses ids up to ${highest}, the model has ${text.vocabularySize} rows. Raise vocabularySize.`,
+    )
   }
   const parameters = parametersOf(device, config)
   for (const spec of parameterSpecs(config.architecture)) {
@@ -119,7 +121,11 @@ export function generationParts(
     generationJson:
       Object.keys(generationJson).length > 0
         ? generationJson
-        : { bos_token_id: text['bos_token_id'], eos_token_id: text['eos_token_id'], pad_token_id: text['pad_token_id'] },
+        : {
+            bos_token_id: text['bos_token_id'],
+            eos_token_id: text['eos_token_id'],
+            pad_token_id: text['pad_token_id'],
+          },
   }
 }
 

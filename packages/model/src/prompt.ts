@@ -46,7 +46,8 @@ export function promptFromIds(
   images: readonly PreparedImage[],
 ): ModelPrompt {
   const { tokens, vision } = config.architecture
-  if (ids.includes(tokens.video)) throw new RangeError('The prompt holds a video token; only still images are supported.')
+  if (ids.includes(tokens.video))
+    throw new RangeError('The prompt holds a video token; only still images are supported.')
   const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
   const grids = images.map((image) => image.grid)
   return { text, ids, images, ...ropeIndex(ids, grids, options) }
@@ -64,7 +65,9 @@ export async function preparePrompt(processing: Processing, input: PromptInput):
   const images = await Promise.all((input.images ?? []).map((image) => prepareImage(image, processor)))
   const placeholders = rendered.filter((id) => id === tokens.image).length
   if (placeholders !== images.length) {
-    throw new RangeError(`The messages hold ${placeholders} image parts, but ${images.length} images were given. Give one image per part.`)
+    throw new RangeError(
+      `The messages hold ${placeholders} image parts, but ${images.length} images were given. Give one image per part.`,
+    )
   }
   let image = 0
   const ids = rendered.flatMap((id) => {

@@ -1,5 +1,17 @@
 /** The network against transformers: vision output, positions, logits, loss, gradients, greedy ids, optimizer steps. */
-import { AdamW, clipScale, createDevice, grad, linear, linearLogProb, noGrad, readSafetensors, toFloat32, type Device, type Tensor } from '@revisual/tensor'
+import {
+  AdamW,
+  clipScale,
+  createDevice,
+  grad,
+  linear,
+  linearLogProb,
+  noGrad,
+  readSafetensors,
+  toFloat32,
+  type Device,
+  type Tensor,
+} from '@revisual/tensor'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { hubName } from '../src/checkpoint/weights.js'
 import { loadModel } from '../src/checkpoint/folder.js'
@@ -54,7 +66,10 @@ describe.each([
   beforeAll(async () => {
     const file = await readSafetensors(fixture(`models/${name}/expected.safetensors`))
     for (const [key, entry] of file.tensors) {
-      tensors.set(key, entry.dtype === 'I32' ? Float32Array.from(new Int32Array(entry.data.slice().buffer)) : toFloat32(entry))
+      tensors.set(
+        key,
+        entry.dtype === 'I32' ? Float32Array.from(new Int32Array(entry.data.slice().buffer)) : toFloat32(entry),
+      )
     }
     model = await loadModel(fixture(`models/${name}`), device)
     const pixels = tensors.get('pixel_values') ?? new Float32Array()
@@ -73,7 +88,10 @@ describe.each([
   const labelLogProbs = () => {
     const places = expected.labels.flatMap((label, index) => (index > 0 && label !== -100 ? [index] : []))
     const { hidden } = forward(model.network, layout())
-    const rows = pickRows(hidden, Uint32Array.from(places, (place) => place - 1))
+    const rows = pickRows(
+      hidden,
+      Uint32Array.from(places, (place) => place - 1),
+    )
     const targets = device.tensor(Uint32Array.from(places, (place) => expected.labels[place] as number))
     return linearLogProb(rows, headWeight(model.network.weights, model.network.architecture.text), targets).logProbs
   }
@@ -97,13 +115,20 @@ describe.each([
   it('gives the logits', async () => {
     using _scope = device.scope()
     const logits = noGrad(() =>
-      linear(forward(model.network, layout()).hidden, headWeight(model.network.weights, model.network.architecture.text)),
+      linear(
+        forward(model.network, layout()).hidden,
+        headWeight(model.network.weights, model.network.architecture.text),
+      ),
     )
     expect(difference(await logits.read(), tensor('logits'))).toBeLessThan(tolerance)
   })
 
   it('continues greedily', async () => {
-    const [sequence] = await generate(model.network, [{ prompt, n: 1, seed: 0 }], { maxTokens: 16, temperature: 0, stopIds: [] })
+    const [sequence] = await generate(model.network, [{ prompt, n: 1, seed: 0 }], {
+      maxTokens: 16,
+      temperature: 0,
+      stopIds: [],
+    })
     expect(sequence?.ids).toEqual(expected.greedy)
     expect(sequence?.finishReason).toBe('length')
   })
@@ -113,7 +138,10 @@ describe.each([
     const logProbs = labelLogProbs()
     const loss = logProbs.mean().neg()
     const names = model.parameters.names
-    const gradients = grad(loss, names.map((parameter) => model.parameters.get(parameter)))
+    const gradients = grad(
+      loss,
+      names.map((parameter) => model.parameters.get(parameter)),
+    )
     expect(await loss.item()).toBeCloseTo(expected.loss, 4)
     const values = new Map((await device.read(gradients)).map((value, index) => [names[index] as string, value]))
     let checked = 0
@@ -135,7 +163,10 @@ describe.each([
       using _scope = device.scope()
       const loss = labelLogProbs().mean().neg()
       const names = parameters.trainable
-      const gradients = grad(loss, names.map((key) => parameters.get(key)))
+      const gradients = grad(
+        loss,
+        names.map((key) => parameters.get(key)),
+      )
       names.forEach((key, index) => parameters.accumulate(key, gradients[index] as Tensor))
       const value = await loss.item()
       const norm = await parameters.gradNorm()

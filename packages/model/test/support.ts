@@ -25,7 +25,9 @@ export function nanoModel(device: Device, seed = 1): VisionLanguageModel {
 export async function barImage(width: number, variant: number): Promise<Uint8Array> {
   const pixels = new Uint8Array(28 * width).fill(40)
   for (let y = 4; y < 24; y++) for (let x = 3 * variant; x < 3 * variant + 5; x++) pixels[y * width + x] = 250
-  return sharp(pixels, { raw: { width, height: 28, channels: 1 } }).png().toBuffer()
+  return sharp(pixels, { raw: { width, height: 28, channels: 1 } })
+    .png()
+    .toBuffer()
 }
 
 /** Prompts of different length, two with images of different size, one without. */

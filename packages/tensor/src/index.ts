@@ -91,6 +91,19 @@ export { ParameterSet, type ParameterSpec } from './optim/parameters.js'
 export { fromFloat32, toFloat32, type SafetensorsDType, type SafetensorsTensor } from './io/dtypes.js'
 export { SafetensorsError } from './io/errors.js'
 export type { SafetensorsEntry } from './io/header.js'
-export { readSafetensors, SafetensorsFile, writeSafetensors, type SafetensorsContents, type SafetensorsInput } from './io/safetensors.js'
+export {
+  readSafetensors,
+  SafetensorsFile,
+  writeSafetensors,
+  type SafetensorsContents,
+  type SafetensorsInput,
+} from './io/safetensors.js'
 export { SafetensorsFolder } from './io/sharded.js'
-export { constant, cosineDecay, linearDecay, type ConstantOptions, type DecayOptions, type Schedule } from './optim/schedules.js'
+export {
+  constant,
+  cosineDecay,
+  linearDecay,
+  type ConstantOptions,
+  type DecayOptions,
+  type Schedule,
+} from './optim/schedules.js'

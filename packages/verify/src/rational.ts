@@ -40,11 +40,7 @@ export const negate = (a: Rational): Rational => ({ numerator: -a.numerator, den
 
 export function add(a: Rational, b: Rational, work: Work): Rational | null {
   if (a.denominator === 1n && b.denominator === 1n) return rational(a.numerator + b.numerator, 1n, work)
-  return rational(
-    a.numerator * b.denominator + b.numerator * a.denominator,
-    a.denominator * b.denominator,
-    work,
-  )
+  return rational(a.numerator * b.denominator + b.numerator * a.denominator, a.denominator * b.denominator, work)
 }
 
 export function multiply(a: Rational, b: Rational, work: Work): Rational | null {

@@ -9,7 +9,7 @@ import { applyOverride } from './set.js'
 const sft = {
   name: 'cold-start',
   kind: 'sft',
-  data: [{ source: 'digits', form: 'text' }],
+  data: [{ source: 'digits', modality: 'text' }],
   steps: 2,
   batchSize: 4,
   learningRate: 1e-3,
@@ -17,7 +17,7 @@ const sft = {
 const rl = {
   name: 'mrl',
   kind: 'rl',
-  data: [{ source: 'digits', form: 'image' }],
+  data: [{ source: 'digits', modality: 'image' }],
   steps: 2,
   promptsPerStep: 2,
   sampling: { maxTokens: 8 },
@@ -100,7 +100,7 @@ describe('readConfig', () => {
     const path = join(folder, 'run.yaml')
     const config = minimal() as Record<string, unknown>
     config['model'] = { path: './base' }
-    config['stages'] = [{ ...rl, rewards: [{ use: './mine.js#score' }, { use: 'accuracy' }], data: [{ source: 'jsonl', path: 'a.jsonl' }] }]
+    config['stages'] = [{ ...rl, rewards: [{ use: './mine.js#score' }, { use: 'accuracy' }], data: [{ source: 'file', path: 'a.jsonl' }] }]
     await writeFile(path, JSON.stringify(config))
     const resolved = await readConfig(path)
     expect(resolved.model).toEqual({ path: join(folder, 'base') })

@@ -2,6 +2,8 @@
  * The configuration of a run, as Zod schemas: one record per stage, every number with its unit and its default. What the
  * file does not say is filled in here, so the resolved configuration in the run folder is complete.
  */
+import { taskNames } from '@revisual/bench'
+import { digitKinds, digitLevels } from '@revisual/data'
 import { z } from 'zod'
 
 const count = z.int().min(1)
@@ -9,52 +11,55 @@ const probability = z.number().min(0).max(1)
 const positive = z.number().positive()
 
 /** A number, or a number that follows the steps of its stage. */
-export const schedule = z.union([
+const schedule = z.union([
   z.number().min(0),
-  z.strictObject({
-    kind: z.enum(['constant', 'linear', 'cosine']),
-    /** Value at the first step after warm-up. */
-    from: z.number().min(0),
-    /** Value at the last step. */
-    to: z.number().min(0).default(0),
-    /** Share of the steps over which the value rises from 0. */
-    warmup: probability.default(0),
-  }),
+  z
+    .strictObject({
+      kind: z.enum(['constant', 'linear', 'cosine']),
+      /** Value right after warm-up. */
+      from: z.number().min(0),
+      /** Value at the last step. */
+      to: z.number().min(0).default(0),
+      /** Steps over which the value rises to `from`, or the same as a share of all steps. */
+      warmupSteps: z.int().min(0).optional(),
+      warmupRatio: probability.optional(),
+    })
+    .refine(
+      ({ warmupSteps, warmupRatio }) => warmupSteps === undefined || warmupRatio === undefined,
+      'give warmupSteps or warmupRatio, not both',
+    ),
 ])
-export type ScheduleConfig = z.infer<typeof schedule>
 
-/** Rows come from one source, and say what is to be learnt of them. */
-const digitsOperations = z.enum(['read', 'add', 'subtract', 'larger', 'smaller', 'count', 'expression'])
+/** Share of the mixture, relative to the other sources. */
+const weight = positive.default(1)
 
-const mixtureShare = {
-  /** Share of the mixture, relative to the other sources. */
-  weight: positive.default(1),
-  /**
-   * What supervised learning imitates: the worked `solution` in think and boxed form, the bare `boxed` answer, or the
-   * `plain` answer text. Ignored by rl stages.
-   */
-  target: z.enum(['solution', 'boxed', 'plain']).default('solution'),
-}
-
-export const dataSource = z.discriminatedUnion('source', [
+const dataSource = z.discriminatedUnion('source', [
   z.strictObject({
     source: z.literal('digits'),
-    /** The numbers as handwriting or in words. */
-    form: z.enum(['image', 'text']),
-    operations: z.array(digitsOperations).min(1).optional(),
-    ...mixtureShare,
+    /** The digits as handwriting, or named in words. */
+    modality: z.enum(['image', 'text']),
+    /** `reasoning`: worked solutions. `short`: bare boxed answers. `read`: name the digits. */
+    style: z.enum(['reasoning', 'short', 'read']).default('reasoning'),
+    kinds: z.array(z.enum(digitKinds)).min(1).optional(),
+    levels: z.array(z.literal([...digitLevels])).min(1).optional(),
+    /** Whether a worked solution begins by naming the digits. */
+    nameDigits: z.boolean().default(true),
+    weight,
   }),
   z.strictObject({
+    /** Grade-school word problems, in the official form. */
     source: z.literal('gsm8k'),
-    /** A JSONL file of GSM8K. */
-    path: z.string().min(1),
-    ...mixtureShare,
+    path: z.string().min(1).optional(),
+    target: z.enum(['solution', 'boxed']).default('solution'),
+    weight,
   }),
   z.strictObject({
-    source: z.enum(['jsonl', 'parquet']),
-    /** A file of rows. */
+    /** A file of rows, `.jsonl` or `.parquet`. */
+    source: z.literal('file'),
     path: z.string().min(1),
-    ...mixtureShare,
+    /** What supervised learning imitates: the worked solution, or the bare boxed answer. */
+    target: z.enum(['solution', 'boxed']).default('solution'),
+    weight,
   }),
 ])
 export type DataSourceConfig = z.infer<typeof dataSource>
@@ -87,9 +92,31 @@ const sftStage = z.strictObject({
 const reward = z.strictObject({
   /** A built-in name, `./file.js#name`, or a package. */
   use: z.string().min(1),
+  /** Name in metrics. Default: the reward's own. */
+  name: z.string().min(1).optional(),
   weight: z.number().default(1),
   options: z.record(z.string(), z.json()).optional(),
 })
+
+/** ReVisual-R1's Prioritized Advantage Distillation, as in the paper or as in the authors' code. */
+const pad = z.discriminatedUnion('variant', [
+  z.strictObject({
+    variant: z.literal('paper'),
+    low: positive.default(0.03),
+    high: positive.nullable().default(null),
+    /** ρ: share of the batch that is kept. */
+    ratio: positive.default(0.5),
+    temperature: z.strictObject({ from: positive.default(1), to: positive.default(0.3) }).prefault({}),
+  }),
+  z.strictObject({
+    variant: z.literal('released'),
+    low: z.number().min(0).default(0.03),
+    high: positive.default(0.97),
+    ratio: positive.default(1.5),
+    alpha: z.number().min(0).default(1.5),
+    withReplacement: z.boolean().default(true),
+  }),
+])
 
 const rlStage = z.strictObject({
   name: stageName,
@@ -110,39 +137,32 @@ const rlStage = z.strictObject({
   rewards: z.array(reward).min(1),
   /** Wall clock of one reward call in seconds. */
   rewardTimeout: positive.default(60),
-  pad: z
-    .strictObject({
-      variant: z.enum(['paper', 'released']).default('paper'),
-      low: z.number().min(0).default(0.03),
-      high: positive.nullable().default(null),
-      /** ρ: share of the batch that is kept. */
-      ratio: positive.default(1),
-      temperature: z.strictObject({ from: positive.default(1), to: positive.default(0.3) }).prefault({}),
-    })
-    .nullable()
-    .default(null),
+  /** What a reward that throws, hangs or returns nonsense costs: the run (`raise`), or this score, counted. */
+  onRewardError: z.union([z.literal('raise'), z.strictObject({ score: z.number() })]).default('raise'),
+  pad: pad.nullable().default(null),
   clip: z
-    .strictObject({ low: positive.default(0.2), high: positive.default(0.25), dual: positive.nullable().default(3) })
+    .strictObject({ low: probability.default(0.2), high: z.number().min(0).default(0.25), dual: z.number().gt(1).nullable().default(3) })
     .prefault({}),
   aggregation: z.enum(['token-mean', 'sequence-mean']).default('token-mean'),
   kl: z
-    .strictObject({ estimator: z.enum(['k1', 'k2', 'k3']).default('k3'), coefficient: positive })
+    .strictObject({ estimator: z.enum(['k1', 'k2', 'k3']).default('k3'), coefficient: z.number().min(0) })
     .nullable()
     .default(null),
   entropy: z
     .strictObject({
-      coefficient: positive,
-      /** Updates before the bonus begins. */
-      warmup: z.int().min(0).default(0),
+      coefficient: z.number().min(0),
+      /** Optimizer updates before the bonus begins. */
+      warmupUpdates: z.int().min(0).default(0),
       /** Factor per update from then on. */
       decay: positive.max(1).default(1),
+      floor: z.number().min(0).default(0),
     })
     .nullable()
     .default(null),
   ...optimisation,
 })
 
-export const stage = z.discriminatedUnion('kind', [sftStage, rlStage])
+const stage = z.discriminatedUnion('kind', [sftStage, rlStage])
 export type StageConfig = z.infer<typeof stage>
 export type SftStageConfig = z.infer<typeof sftStage>
 export type RlStageConfig = z.infer<typeof rlStage>
@@ -161,15 +181,26 @@ export const runConfig = z.strictObject({
       preset: z.enum(['nano']),
     }),
   ]),
+  prompt: z
+    .strictObject({
+      /** System turn of every prompt, in training and evaluation, unless a task has its own. */
+      system: z.string().min(1).nullable().default(null),
+      /** Put after every question, in training and evaluation. */
+      suffix: z.string().default(''),
+    })
+    .prefault({}),
   evaluation: z
     .strictObject({
-      tasks: z.array(z.string().min(1)).default([]),
+      tasks: z.array(z.enum(taskNames as [string, ...string[]])).default([]),
       /** Held-out problems per task. */
       samples: count.default(200),
       seed: z.int().min(0).default(0),
       maxTokens: count.default(64),
       temperature: z.number().min(0).default(1),
       topP: positive.max(1).default(1),
+      /** Of the digits tasks: kinds and levels of problems. Default all. */
+      kinds: z.array(z.enum(digitKinds)).min(1).optional(),
+      levels: z.array(z.literal([...digitLevels])).min(1).optional(),
     })
     .prefault({}),
   checkpoints: z

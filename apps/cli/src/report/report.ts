@@ -4,8 +4,9 @@
  */
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
+import type { MetricRecord, SampleRecord } from '@revisual/rl'
 import type { RunFolder } from '../run/folder.js'
-import type { MetricRecord, RunSummary, SampleRecord } from '../run/records.js'
+import type { RunSummary } from '../run/records.js'
 import { resultsRows } from '../terminal/results.js'
 import { pageScript, pageStyle } from './page.js'
 
@@ -15,15 +16,15 @@ const SAMPLES_PER_STAGE = 8
 /** One chart: its metrics, by exact name or by prefix. */
 const charts: readonly { readonly title: string; readonly metrics: readonly string[] }[] = [
   { title: 'Reward', metrics: ['reward', 'reward_std', 'frac_reward_zero_std'] },
-  { title: 'Rewards by function', metrics: ['rewards/*'] },
-  { title: 'Accuracy', metrics: ['rewards/accuracy', 'rewards/accuracy/mean'] },
+  { title: 'Rewards by function', metrics: ['rewards/*/mean'] },
+  { title: 'Accuracy', metrics: ['rewards/accuracy/mean'] },
   { title: 'Completion length (tokens)', metrics: ['completions/mean_length', 'completions/max_length'] },
   { title: 'Entropy (nats)', metrics: ['entropy'] },
   { title: 'KL to the reference', metrics: ['kl'] },
-  { title: 'PAD: sequences kept and dropped', metrics: ['pad/*'] },
+  { title: 'PAD: completions kept and dropped', metrics: ['pad/num_selected_samples', 'pad/num_dropped_samples', 'pad/num_effective_samples'] },
   { title: 'Loss', metrics: ['loss'] },
   { title: 'Gradient norm', metrics: ['grad_norm'] },
-  { title: 'Clip ratio', metrics: ['clip_ratio/*'] },
+  { title: 'Clip ratio', metrics: ['clip_ratio/*_mean'] },
   { title: 'Learning rate', metrics: ['learning_rate'] },
 ]
 
@@ -37,8 +38,11 @@ interface Chart {
   readonly series: readonly Series[]
 }
 
-const matches = (pattern: string, name: string) =>
-  pattern.endsWith('*') ? name.startsWith(pattern.slice(0, -1)) : name === pattern
+/** `*` in a pattern stands for anything. */
+function matches(pattern: string, name: string): boolean {
+  const [start = '', end] = pattern.split('*')
+  return end === undefined ? name === pattern : name.startsWith(start) && name.endsWith(end)
+}
 
 /** Charts that have data, over all steps of the run laid end to end. */
 export function chartsOf(records: readonly MetricRecord[]): Chart[] {
@@ -78,12 +82,13 @@ function resultsHtml({ stages }: RunSummary): string {
   return `<table>${cells('th', head)}${rows.map((row) => cells('td', row)).join('')}</table>`
 }
 
-function imageHtml(folder: RunFolder, name: string): string {
-  const bytes = Buffer.from(folder.readImage(name))
-  // PNG and JPEG and WebP tell themselves apart by their first byte.
+function imageHtml(bytes: Buffer): string {
+  // PNG, JPEG and WebP tell themselves apart by their first byte.
   const mime = bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp'
   return `<img alt="" src="data:${mime};base64,${bytes.toString('base64')}">`
 }
+
+const column = ({ row }: SampleRecord, name: string) => (typeof row[name] === 'string' ? row[name] : '')
 
 function sampleHtml(folder: RunFolder, sample: SampleRecord): string {
   const completions = sample.completions
@@ -92,10 +97,11 @@ function sampleHtml(folder: RunFolder, sample: SampleRecord): string {
         `<li><b>${reward === null ? '–' : reward.toFixed(2)}</b> <code>${escapeHtml(text)}</code></li>`,
     )
     .join('')
-  const images = sample.images.map((name) => imageHtml(folder, name)).join('')
+  const images = folder.readImages(sample.id).map(imageHtml).join('')
   return (
     `<article><header>${escapeHtml(sample.stage)} · step ${sample.step}</header>${images}` +
-    `<p>${escapeHtml(sample.question)} <em>answer: ${escapeHtml(sample.answer)}</em></p><ul>${completions}</ul></article>`
+    `<p>${escapeHtml(column(sample, 'question'))} <em>answer: ${escapeHtml(column(sample, 'answer'))}</em></p>` +
+    `<ul>${completions}</ul></article>`
   )
 }
 
@@ -110,7 +116,7 @@ function chosenSamples(samples: readonly SampleRecord[]): SampleRecord[] {
 export function renderReport(folder: RunFolder, summary: RunSummary): string {
   const fromHere = createRequire(import.meta.url)
   const uplot = (file: string) => readFileSync(fromHere.resolve(`uplot/dist/${file}`), 'utf8')
-  const records = folder.metrics.read()
+  const records = folder.metrics.read().filter((record) => !('phase' in record))
   const data = { charts: chartsOf(records), stages: stageStarts(records), steps: records.length }
   const samples = chosenSamples(folder.samples.read())
     .map((sample) => sampleHtml(folder, sample))

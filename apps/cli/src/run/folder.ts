@@ -5,28 +5,26 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { isDeepStrictEqual } from 'node:util'
+import type { MetricRecord, SampleRecord } from '@revisual/rl'
 import { parse, stringify } from 'yaml'
 import type { RunConfig } from '../config/schema.js'
 import { UserError } from '../errors.js'
 import { writeAtomically } from './atomic.js'
 import { JsonLines } from './json-lines.js'
-import type { MetricRecord, RunSummary, SampleRecord, StageSummary } from './records.js'
+import type { RunSummary } from './records.js'
 
 export type OpenMode = 'fresh' | 'resume' | 'overwrite'
 
 /** Everything a run folder may hold: what `--overwrite` may delete. */
-const OWN_ENTRIES = new Set(['config.yaml', 'metrics.jsonl', 'stages.jsonl', 'samples', 'checkpoints', 'model', 'report.html', 'summary.json'])
+const OWN_ENTRIES = new Set(['config.yaml', 'metrics.jsonl', 'samples', 'checkpoints', 'model', 'report.html', 'summary.json'])
 
 export class RunFolder {
   readonly metrics: JsonLines<MetricRecord>
   readonly samples: JsonLines<SampleRecord>
-  /** Summaries of finished stages, in order. */
-  readonly stages: JsonLines<StageSummary>
 
   constructor(readonly path: string) {
     this.metrics = new JsonLines(join(path, 'metrics.jsonl'))
     this.samples = new JsonLines(join(path, 'samples', 'training.jsonl'))
-    this.stages = new JsonLines(join(path, 'stages.jsonl'))
   }
 
   get checkpoints(): string {
@@ -42,13 +40,19 @@ export class RunFolder {
     return join(this.path, 'samples', `${stage}-${task}.jsonl`)
   }
 
-  saveImage(name: string, bytes: Uint8Array): void {
-    const path = join(this.path, 'samples', 'images', name)
-    if (!existsSync(path)) writeFileSync(path, bytes)
+  /** Keeps the images of a row, to be shown with its completions. */
+  saveImages(id: string, images: readonly Uint8Array[]): void {
+    for (const [index, bytes] of images.entries()) writeFileSync(this.imagePath(id, index), bytes)
   }
 
-  readImage(name: string): Uint8Array {
-    return readFileSync(join(this.path, 'samples', 'images', name))
+  readImages(id: string): Buffer[] {
+    const images: Buffer[] = []
+    while (existsSync(this.imagePath(id, images.length))) images.push(readFileSync(this.imagePath(id, images.length)))
+    return images
+  }
+
+  private imagePath(id: string, index: number): string {
+    return join(this.path, 'samples', 'images', `${id.replace(/[^A-Za-z0-9.-]/g, '_')}-${index}`)
   }
 
   writeSummary(summary: RunSummary): void {

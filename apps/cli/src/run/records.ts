@@ -1,12 +1,4 @@
-/** The records of a run folder: what the report, the summary and other programs read. */
-
-/** One optimizer step. Names follow TRL: `reward`, `completions/mean_length`, `pad/kept`, … Keys under `time/` are seconds. */
-export interface MetricRecord {
-  readonly stage: string
-  /** Counted from 1 within the stage. */
-  readonly step: number
-  readonly [metric: string]: number | string
-}
+/** What `summary.json` holds. Metrics and training samples are records of `@revisual/rl`. */
 
 /** Held-out result of one task. */
 export interface TaskResult {
@@ -32,16 +24,4 @@ export interface RunSummary {
   readonly stages: readonly StageSummary[]
   readonly adapter: string
   readonly seed: number
-}
-
-/** Some of what the model wrote in training, with its images as files beside the record. */
-export interface SampleRecord {
-  readonly stage: string
-  readonly step: number
-  readonly id: string
-  readonly question: string
-  readonly answer: string
-  /** File names below `samples/images/`. */
-  readonly images: readonly string[]
-  readonly completions: readonly { readonly text: string; readonly reward: number | null }[]
 }

@@ -69,16 +69,16 @@ describe('wording', () => {
         "<think> the digits are 6 , 5 . 6 - 5 = 1 </think> \\boxed{ 1 }",
       ]
     `)
-    expect(shown('largest 2')).toMatchInlineSnapshot(`
+    expect(shown('larger 3')).toMatchInlineSnapshot(`
       [
         "the digits are 1 , 7 , 2 . what is the largest ?",
         "<think> the digits are 1 , 7 , 2 . 1 < 7 , 7 > 2 </think> \\boxed{ 7 }",
       ]
     `)
-    expect(shown('smallest 3')).toMatchInlineSnapshot(`
+    expect(shown('smaller 3')).toMatchInlineSnapshot(`
       [
-        "the digits are 3 , 5 , 9 , 8 . what is the smallest ?",
-        "<think> the digits are 3 , 5 , 9 , 8 . 3 < 5 , 3 < 9 , 3 < 8 </think> \\boxed{ 3 }",
+        "the digits are 2 , 0 , 3 . what is the smallest ?",
+        "<think> the digits are 2 , 0 , 3 . 2 > 0 , 0 < 3 </think> \\boxed{ 0 }",
       ]
     `)
     expect(shown('count 3')).toMatchInlineSnapshot(`

@@ -8,7 +8,7 @@
  */
 import { createRandom, type Random } from '../random.js'
 
-export const digitKinds = ['read', 'add', 'subtract', 'largest', 'smallest', 'count', 'expression'] as const
+export const digitKinds = ['read', 'add', 'subtract', 'larger', 'smaller', 'count', 'expression'] as const
 export type DigitKind = (typeof digitKinds)[number]
 
 /** 1 is the easiest. */
@@ -21,7 +21,7 @@ export type DigitSplit = 'train' | 'heldout'
 export type CountCondition = { readonly is: 'even' } | { readonly is: 'equal' | 'larger'; readonly than: number }
 
 /** One term of an expression: the digit at `position`, added or taken away. */
-export interface Term {
+interface Term {
   readonly position: number
   readonly sign: 1 | -1
 }
@@ -36,15 +36,18 @@ export type DigitProblem = {
   | { readonly kind: 'expression'; readonly terms: readonly Term[] }
 )
 
-/** Digits at each level; a kind that has no entry has no problems of that level. */
+/**
+ * Digits at each level; a kind that has no entry has no problems of that level. Levels 2 to 4 have as many digits as the
+ * level; 1 is easier than 2, and 5 harder than 4.
+ */
 const digitsAtLevel: { readonly [kind in DigitKind]: { readonly [level in DigitLevel]?: number } } = {
   read: { 1: 1, 2: 2, 3: 3, 4: 4 },
   // Level 1 without carry, from level 2 any digits.
   add: { 1: 2, 2: 2, 3: 3, 4: 4 },
   // Level 1 with the larger digit first.
   subtract: { 1: 2, 2: 2 },
-  largest: { 1: 2, 2: 3, 3: 4 },
-  smallest: { 1: 2, 2: 3, 3: 4 },
+  larger: { 2: 2, 3: 3, 4: 4 },
+  smaller: { 2: 2, 3: 3, 4: 4 },
   count: { 2: 2, 3: 3, 4: 4 },
   // Terms in the order of the digits, at level 5 in any order.
   expression: { 2: 2, 3: 3, 4: 4, 5: 4 },
@@ -93,9 +96,9 @@ function pose(kind: DigitKind, level: DigitLevel, digits: readonly number[], ran
       return { kind, level, digits, answer: digits.reduce((sum, digit) => sum + digit, 0) }
     case 'subtract':
       return { kind, level, digits, answer: Math.max(...digits) - Math.min(...digits) }
-    case 'largest':
+    case 'larger':
       return { kind, level, digits, answer: Math.max(...digits) }
-    case 'smallest':
+    case 'smaller':
       return { kind, level, digits, answer: Math.min(...digits) }
     case 'count': {
       const condition = makeCondition(digits, random)

@@ -9,7 +9,7 @@ import type { ImageRef } from '../types.js'
 import type { DigitSplit } from './problems.js'
 
 /** Side of a digit in pixels. */
-export const digitSize = 28
+const digitSize = 28
 
 const columns = 300
 const columnsOf: { readonly [split in DigitSplit]: readonly [start: number, end: number] } = {

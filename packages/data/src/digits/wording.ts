@@ -38,9 +38,9 @@ export function askProblem(problem: DigitProblem): string {
       return 'what is the sum ?'
     case 'subtract':
       return 'what is the difference ?'
-    case 'largest':
+    case 'larger':
       return 'what is the largest ?'
-    case 'smallest':
+    case 'smaller':
       return 'what is the smallest ?'
     case 'count':
       return `how many are ${sayCondition(problem.condition)} ?`
@@ -74,7 +74,7 @@ export function boxed(answer: number): string {
 }
 
 /** Steps from the digits to the answer, such as `3 + 5 = 8 , 8 + 2 = 1 0`; none where naming the digits is the answer. */
-export function traceSteps(problem: DigitProblem): string {
+function traceSteps(problem: DigitProblem): string {
   const { digits } = problem
   switch (problem.kind) {
     case 'read':
@@ -86,9 +86,9 @@ export function traceSteps(problem: DigitProblem): string {
         { digit: Math.max(...digits), sign: 1 },
         { digit: Math.min(...digits), sign: -1 },
       ])
-    case 'largest':
+    case 'larger':
       return comparisons(digits, Math.max)
-    case 'smallest':
+    case 'smaller':
       return comparisons(digits, Math.min)
     case 'count':
       return digits.map((digit) => `${digit} ${meets(digit, problem.condition) ? 'yes' : 'no'}`).join(' , ')

@@ -30,7 +30,9 @@ async function readParameters(
   for (const spec of specs) {
     const { name, shape } = stored.get(spec.name) as { name: string; shape: readonly number[] }
     if (shape.join() !== spec.shape.join()) {
-      throw new ConfigError(`${where}: ${name} has shape [${shape.join(', ')}]; the config wants [${spec.shape.join(', ')}].`)
+      throw new ConfigError(
+        `${where}: ${name} has shape [${shape.join(', ')}]; the config wants [${spec.shape.join(', ')}].`,
+      )
     }
     take(spec.name, await source.loadFloat32(name))
   }

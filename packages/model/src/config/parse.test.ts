@@ -75,8 +75,20 @@ describe('parseConfig', () => {
 
   it('reads the nested form of transformers 5', () => {
     const { architecture } = parseConfig(golden)
-    expect(architecture.text).toMatchObject({ hiddenSize: 64, headSize: 16, ropeTheta: 1e6, mropeSections: [2, 3, 3], tiedHead: false })
-    expect(architecture.vision).toMatchObject({ patchSize: 4, windowSize: 16, channels: 3, outputSize: 64, ropeTheta: 10000 })
+    expect(architecture.text).toMatchObject({
+      hiddenSize: 64,
+      headSize: 16,
+      ropeTheta: 1e6,
+      mropeSections: [2, 3, 3],
+      tiedHead: false,
+    })
+    expect(architecture.vision).toMatchObject({
+      patchSize: 4,
+      windowSize: 16,
+      channels: 3,
+      outputSize: 64,
+      ropeTheta: 10000,
+    })
   })
 
   it('lets text_config win over flat fields', () => {
@@ -86,7 +98,9 @@ describe('parseConfig', () => {
 
   it('finds the tied flag at the root or inside', () => {
     const text = golden['text_config'] as JsonObject
-    expect(parseConfig({ ...golden, text_config: { ...text, tie_word_embeddings: true } }).architecture.text.tiedHead).toBe(true)
+    expect(
+      parseConfig({ ...golden, text_config: { ...text, tie_word_embeddings: true } }).architecture.text.tiedHead,
+    ).toBe(true)
     expect(parseConfig({ ...golden, tie_word_embeddings: true }).architecture.text.tiedHead).toBe(true)
   })
 

@@ -27,7 +27,10 @@ export function parseConfig(json: unknown): ModelConfig {
 function parseQwen25(root: JsonReader): Architecture {
   const nested = root.childOr('text_config')
   // text_config wins over flat fields of the same name.
-  const text = new JsonReader({ ...root.object, ...nested.object }, nested.has('hidden_size') ? nested.where : root.where)
+  const text = new JsonReader(
+    { ...root.object, ...nested.object },
+    nested.has('hidden_size') ? nested.where : root.where,
+  )
   const tiedHead =
     root.oneOf('tie_word_embeddings', [true, false], false) || nested.oneOf('tie_word_embeddings', [true, false], false)
   const architecture: Architecture = {
@@ -102,12 +105,16 @@ function parseVision(reader: JsonReader): VisionArchitecture {
   const heads = reader.positiveInteger('num_heads')
   const headSize = hiddenSize / heads
   if (!Number.isInteger(headSize) || headSize % 4 !== 0) {
-    reader.fail('num_heads', `a divisor of hidden_size ${hiddenSize} that leaves a head size divisible by 4 (2D rotary)`)
+    reader.fail(
+      'num_heads',
+      `a divisor of hidden_size ${hiddenSize} that leaves a head size divisible by 4 (2D rotary)`,
+    )
   }
   const patchSize = reader.positiveInteger('patch_size')
   const mergeSize = reader.positiveInteger('spatial_merge_size')
   const windowSize = reader.positiveInteger('window_size')
-  if (windowSize < patchSize * mergeSize) reader.fail('window_size', `at least patch_size·merge = ${patchSize * mergeSize}`)
+  if (windowSize < patchSize * mergeSize)
+    reader.fail('window_size', `at least patch_size·merge = ${patchSize * mergeSize}`)
   const blocks = reader.positiveInteger('depth')
   return {
     hiddenSize,

@@ -7,7 +7,8 @@
 /** WGSL for `group` query heads per key-value head of `headSize` (a multiple of 8). */
 export function invocationSource(group: number, headSize: number): string {
   const chunks = headSize / 4
-  const each = (count: number, line: (index: number) => string) => Array.from({ length: count }, (_, i) => line(i)).join('\n')
+  const each = (count: number, line: (index: number) => string) =>
+    Array.from({ length: count }, (_, i) => line(i)).join('\n')
   const load = (buffer: string, at: string, chunk: number) =>
     `vec4<f32>(${[0, 1, 2, 3].map((i) => `load_${buffer}(${at} + ${4 * chunk + i}u)`).join(', ')})`
   /** Declares `name`0 … as the rotated head that starts at `at` in qkv. */

@@ -48,8 +48,12 @@ function reference(c: Case, qkv: Float32Array, rotary: Float32Array, prefix: Flo
       const prompt = prompts[row] as number
       const rows: { key: ArrayLike<number>; value: ArrayLike<number> }[] = []
       const push = (source: Float32Array, start: number) =>
-        rows.push({ key: source.subarray(start, start + D), value: source.subarray(start + KV * D, start + KV * D + D) })
-      for (let j = 0; j < (lengths[prompt] as number); j++) push(prefix, ((prompt * prefixLength + j) * 2 * KV + kv) * D)
+        rows.push({
+          key: source.subarray(start, start + D),
+          value: source.subarray(start + KV * D, start + KV * D + D),
+        })
+      for (let j = 0; j < (lengths[prompt] as number); j++)
+        push(prefix, ((prompt * prefixLength + j) * 2 * KV + kv) * D)
       for (let j = 0; j <= step; j++) push(appended, ((j * B + row) * 2 * KV + kv) * D)
       const scores = rows.map(({ key }) => query.reduce((sum, q, d) => sum + q * (key[d] as number), 0) / Math.sqrt(D))
       const top = Math.max(...scores)
@@ -70,34 +74,40 @@ const cases: Case[] = [
 ]
 
 describe.each(['workgroup', 'invocation'] as const)('decodeAttention, %s form', (form) => {
-  it.each(cases)('equals the reference: $heads heads, $keyValueHeads kv, size $headSize, prompts $lengths, step $step', async (c) => {
-    using _scope = device.scope()
-    const { heads, keyValueHeads, headSize, lengths, prompts, step } = c
-    const B = prompts.length
-    const prefixShape = [lengths.length, Math.max(...lengths), 2 * keyValueHeads, headSize]
-    const cacheShape = [step + 2, B, 2 * keyValueHeads, headSize]
-    const size = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1)
-    const qkv = random(B * (heads + 2 * keyValueHeads) * headSize, 1)
-    const rotary = random(B * headSize, 2)
-    const prefix = random(size(prefixShape), 3)
-    const before = random(size(cacheShape), 4)
-    const cache = device.tensor(before, cacheShape)
-    const mixed = decodeAttention(
-      c,
-      {
-        queryKeyValue: device.tensor(qkv, [B, (heads + 2 * keyValueHeads) * headSize]),
-        rotary: device.tensor(rotary, [B, headSize]),
-        prefix: device.tensor(prefix, prefixShape),
-        sequences: device.tensor(Uint32Array.from(prompts.flatMap((prompt) => [prompt, lengths[prompt] as number])), [B, 2]),
-        cache,
-        step,
-      },
-      form,
-    )
-    const expected = reference(c, qkv, rotary, prefix, before)
-    expect(difference(await mixed.read(), expected.mixed)).toBeLessThan(2e-5)
-    expect(difference(await cache.read(), expected.appended)).toBeLessThan(1e-6)
-  })
+  it.each(cases)(
+    'equals the reference: $heads heads, $keyValueHeads kv, size $headSize, prompts $lengths, step $step',
+    async (c) => {
+      using _scope = device.scope()
+      const { heads, keyValueHeads, headSize, lengths, prompts, step } = c
+      const B = prompts.length
+      const prefixShape = [lengths.length, Math.max(...lengths), 2 * keyValueHeads, headSize]
+      const cacheShape = [step + 2, B, 2 * keyValueHeads, headSize]
+      const size = (shape: readonly number[]) => shape.reduce((product, n) => product * n, 1)
+      const qkv = random(B * (heads + 2 * keyValueHeads) * headSize, 1)
+      const rotary = random(B * headSize, 2)
+      const prefix = random(size(prefixShape), 3)
+      const before = random(size(cacheShape), 4)
+      const cache = device.tensor(before, cacheShape)
+      const mixed = decodeAttention(
+        c,
+        {
+          queryKeyValue: device.tensor(qkv, [B, (heads + 2 * keyValueHeads) * headSize]),
+          rotary: device.tensor(rotary, [B, headSize]),
+          prefix: device.tensor(prefix, prefixShape),
+          sequences: device.tensor(Uint32Array.from(prompts.flatMap((prompt) => [prompt, lengths[prompt] as number])), [
+            B,
+            2,
+          ]),
+          cache,
+          step,
+        },
+        form,
+      )
+      const expected = reference(c, qkv, rotary, prefix, before)
+      expect(difference(await mixed.read(), expected.mixed)).toBeLessThan(2e-5)
+      expect(difference(await cache.read(), expected.appended)).toBeLessThan(1e-6)
+    },
+  )
 })
 
 describe('decodeAttentionForm', () => {

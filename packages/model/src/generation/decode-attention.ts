@@ -38,7 +38,10 @@ type Heads = Pick<TextArchitecture, 'heads' | 'keyValueHeads' | 'headSize'>
 const maxInvocationValues = 512
 
 /** The form that suits an adapter. */
-export function decodeAttentionForm(isSoftware: boolean, { heads, keyValueHeads, headSize }: Heads): DecodeAttentionForm {
+export function decodeAttentionForm(
+  isSoftware: boolean,
+  { heads, keyValueHeads, headSize }: Heads,
+): DecodeAttentionForm {
   const values = (2 * headSize * heads) / keyValueHeads
   return isSoftware && headSize % 8 === 0 && values <= maxInvocationValues ? 'invocation' : 'workgroup'
 }

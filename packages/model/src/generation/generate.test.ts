@@ -30,13 +30,21 @@ describe('generate', () => {
     const requests = prompts.map((prompt, index) => ({ prompt, n: 2, seed: index }))
     const sequences = await generate(model.network, requests, options({ maxTokens: 70, stopIds: [] }))
     const batch = {
-      sequences: sequences.map(({ requestIndex, ids }) => ({ prompt: prompts[requestIndex] as ModelPrompt, completionIds: ids })),
+      sequences: sequences.map(({ requestIndex, ids }) => ({
+        prompt: prompts[requestIndex] as ModelPrompt,
+        completionIds: ids,
+      })),
       temperature: 1,
       vocabulary: 'sampling',
     } as const
     using _scope = device.scope()
     const full = await scoreTokens(model.network, batch, samplingMask(model)).logProbs.read()
-    expect(difference(full, sequences.flatMap(({ logProbs }) => logProbs))).toBeLessThan(1e-4)
+    expect(
+      difference(
+        full,
+        sequences.flatMap(({ logProbs }) => logProbs),
+      ),
+    ).toBeLessThan(1e-4)
   })
 
   it('gives a request the same tokens alone and in a batch of unequal prompts', async () => {
@@ -96,7 +104,11 @@ describe('generate', () => {
 
   it('stops when aborted and says so', async () => {
     const signal = AbortSignal.abort()
-    const [sequence] = await generate(model.network, [{ prompt: prompts[0] as ModelPrompt, n: 1, seed: 0 }], options({ signal, stopIds: [] }))
+    const [sequence] = await generate(
+      model.network,
+      [{ prompt: prompts[0] as ModelPrompt, n: 1, seed: 0 }],
+      options({ signal, stopIds: [] }),
+    )
     expect(sequence?.finishReason).toBe('aborted')
     expect(sequence?.ids.length).toBe(1)
   })

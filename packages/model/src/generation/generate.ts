@@ -70,7 +70,13 @@ export async function generate(
   options: GenerationOptions,
 ): Promise<GeneratedSequence[]> {
   const slots = requests.flatMap(({ n }, requestIndex) =>
-    Array.from({ length: n }, (_, sampleIndex): Slot => ({ requestIndex, sampleIndex, ids: [], logProbs: [], finishReason: null })),
+    Array.from({ length: n }, (_, sampleIndex): Slot => ({
+      requestIndex,
+      sampleIndex,
+      ids: [],
+      logProbs: [],
+      finishReason: null,
+    })),
   )
   if (slots.length > 0 && options.maxTokens > 0) {
     using _scope = network.device.scope()
@@ -172,7 +178,10 @@ class Generation {
       concat([keys, values], 1).reshape([layout.rows, layout.length, 2 * text.keyValueHeads, text.headSize]),
     )
     const last = this.#active.map(
-      ({ requestIndex }) => (layout.starts[requestIndex] as number) + (this.requests[requestIndex] as GenerationRequest).prompt.ids.length - 1,
+      ({ requestIndex }) =>
+        (layout.starts[requestIndex] as number) +
+        (this.requests[requestIndex] as GenerationRequest).prompt.ids.length -
+        1,
     )
     const rows = pickRows(hidden, Uint32Array.from(last))
     return { logits: linear(rows, headWeight(this.#weights, text)), keep: this.#prefixes }
@@ -199,7 +208,14 @@ class Generation {
         step,
       })
       x = x.add(project(weights, `${at}.self_attn.o_proj`, mixed, false))
-      x = x.add(mlps[text.mlp](weights, `${at}.mlp`, norm(weights, `${at}.post_attention_layernorm`, x, text.normEpsilon), false))
+      x = x.add(
+        mlps[text.mlp](
+          weights,
+          `${at}.mlp`,
+          norm(weights, `${at}.post_attention_layernorm`, x, text.normEpsilon),
+          false,
+        ),
+      )
     }
     return linear(norm(weights, 'model.norm', x, text.normEpsilon), headWeight(weights, text))
   }
@@ -209,7 +225,9 @@ class Generation {
     const { headSize } = this.network.architecture.text
     const batch = this.#active.length
     const half = headSize / 2
-    const at = this.#active.map(({ requestIndex }) => (this.requests[requestIndex] as GenerationRequest).prompt.nextPosition + step)
+    const at = this.#active.map(
+      ({ requestIndex }) => (this.requests[requestIndex] as GenerationRequest).prompt.nextPosition + step,
+    )
     const { cos, sin } = this.network.textRotary.table(Int32Array.from([...at, ...at, ...at]))
     const joined = new Float32Array(batch * headSize)
     for (let row = 0; row < batch; row++) {

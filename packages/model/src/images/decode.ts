@@ -14,11 +14,18 @@ export type AlphaMode = 'white' | 'drop'
 export async function decodeImage(image: EncodedImage, alpha: AlphaMode = 'white'): Promise<RgbImage> {
   let decoded
   try {
-    decoded = await sharp(image).rotate().toColourspace('srgb').ensureAlpha().raw({ depth: 'uchar' }).toBuffer({ resolveWithObject: true })
+    decoded = await sharp(image)
+      .rotate()
+      .toColourspace('srgb')
+      .ensureAlpha()
+      .raw({ depth: 'uchar' })
+      .toBuffer({ resolveWithObject: true })
   } catch (cause) {
     const what = typeof image === 'string' ? `file '${image}'` : `${image.byteLength} bytes`
     const reason = cause instanceof Error ? cause.message : String(cause)
-    throw new Error(`Cannot decode the image (${what}): ${reason}. Allowed: PNG, JPEG, WebP, GIF, AVIF, TIFF.`, { cause })
+    throw new Error(`Cannot decode the image (${what}): ${reason}. Allowed: PNG, JPEG, WebP, GIF, AVIF, TIFF.`, {
+      cause,
+    })
   }
   const { width, height } = decoded.info
   const rgba = decoded.data

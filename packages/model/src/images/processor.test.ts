@@ -4,7 +4,14 @@ import sharp from 'sharp'
 import { describe, expect, it } from 'vitest'
 import { nanoConfig } from '../config/nano.js'
 import { decodeImage } from './decode.js'
-import { nanoProcessorConfig, parseProcessorConfig, patchify, prepareImage, processorConfigJson, type ProcessorConfig } from './processor.js'
+import {
+  nanoProcessorConfig,
+  parseProcessorConfig,
+  patchify,
+  prepareImage,
+  processorConfigJson,
+  type ProcessorConfig,
+} from './processor.js'
 import { resizeBicubic } from './resize.js'
 import { smartResize } from './smart-resize.js'
 
@@ -80,7 +87,9 @@ describe('prepareImage', () => {
 
   it('keeps a 28 × 28 digit at 28 × 28 in the nano preset', async () => {
     const config = nanoProcessorConfig(nanoConfig().architecture.vision)
-    const png = await sharp({ create: { width: 28, height: 28, channels: 3, background: '#000' } }).png().toBuffer()
+    const png = await sharp({ create: { width: 28, height: 28, channels: 3, background: '#000' } })
+      .png()
+      .toBuffer()
     const { grid, pixelValues } = await prepareImage(png, config)
     expect(grid).toEqual([1, 4, 4])
     expect(pixelValues.length).toBe(16 * 294)
@@ -89,7 +98,10 @@ describe('prepareImage', () => {
 })
 
 describe('decodeImage', () => {
-  const rgba = (pixels: number[]) => sharp(Buffer.from(pixels), { raw: { width: pixels.length / 4, height: 1, channels: 4 } }).png().toBuffer()
+  const rgba = (pixels: number[]) =>
+    sharp(Buffer.from(pixels), { raw: { width: pixels.length / 4, height: 1, channels: 4 } })
+      .png()
+      .toBuffer()
 
   it('composites transparency on white, or drops it', async () => {
     const png = await rgba([10, 20, 30, 0, 10, 20, 30, 128, 10, 20, 30, 255])
@@ -98,12 +110,18 @@ describe('decodeImage', () => {
   })
 
   it('applies the EXIF orientation', async () => {
-    const jpeg = await sharp({ create: { width: 8, height: 4, channels: 3, background: '#fff' } }).jpeg().withMetadata({ orientation: 6 }).toBuffer()
+    const jpeg = await sharp({ create: { width: 8, height: 4, channels: 3, background: '#fff' } })
+      .jpeg()
+      .withMetadata({ orientation: 6 })
+      .toBuffer()
     expect(await decodeImage(jpeg)).toMatchObject({ width: 4, height: 8 })
   })
 
   it('reads greyscale as RGB', async () => {
-    const png = await sharp(Buffer.from([0, 128, 255]), { raw: { width: 3, height: 1, channels: 1 } }).toColourspace('b-w').png().toBuffer()
+    const png = await sharp(Buffer.from([0, 128, 255]), { raw: { width: 3, height: 1, channels: 1 } })
+      .toColourspace('b-w')
+      .png()
+      .toBuffer()
     expect([...(await decodeImage(png)).data]).toEqual([0, 0, 0, 128, 128, 128, 255, 255, 255])
   })
 

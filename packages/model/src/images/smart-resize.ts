@@ -26,7 +26,9 @@ export interface SizeBounds {
 export function smartResize(height: number, width: number, bounds: SizeBounds): [height: number, width: number] {
   const { factor, minPixels, maxPixels } = bounds
   if (Math.max(height, width) / Math.min(height, width) > 200) {
-    throw new RangeError(`Image of ${width}×${height}: one side is more than 200 times the other. Crop or pad it first.`)
+    throw new RangeError(
+      `Image of ${width}×${height}: one side is more than 200 times the other. Crop or pad it first.`,
+    )
   }
   const rounded = [roundHalfToEven(height / factor) * factor, roundHalfToEven(width / factor) * factor] as const
   const area = rounded[0] * rounded[1]

@@ -36,7 +36,9 @@ const lengthOf = ({ prompt, continuation }: FedSequence) => prompt.ids.length + 
 /** Row and column of each sequence. */
 function place(lengths: readonly number[], length: number, packed: boolean): { rows: number; starts: number[] } {
   if (!packed) return { rows: lengths.length, starts: lengths.map((_, row) => row * length) }
-  const order = lengths.map((_, index) => index).sort((a, b) => (lengths[b] as number) - (lengths[a] as number) || a - b)
+  const order = lengths
+    .map((_, index) => index)
+    .sort((a, b) => (lengths[b] as number) - (lengths[a] as number) || a - b)
   const used: number[] = []
   const starts = new Array<number>(lengths.length)
   for (const index of order) {
@@ -50,7 +52,12 @@ function place(lengths: readonly number[], length: number, packed: boolean): { r
 }
 
 /** @param packed several short sequences share a row; otherwise row i is sequence i, padded on the right. */
-export function layOutTokens(sequences: readonly FedSequence[], imageTokenId: number, mergeSize: number, packed: boolean): TokenLayout {
+export function layOutTokens(
+  sequences: readonly FedSequence[],
+  imageTokenId: number,
+  mergeSize: number,
+  packed: boolean,
+): TokenLayout {
   const lengths = sequences.map(lengthOf)
   const length = Math.max(...lengths)
   const { rows, starts } = place(lengths, length, packed)

@@ -15,7 +15,8 @@ export interface ParameterSpec {
 /** Every parameter, in the order of the forward pass. */
 export function parameterSpecs({ text, vision }: Architecture): ParameterSpec[] {
   const specs: ParameterSpec[] = []
-  const visual = (name: string, ...shape: number[]) => specs.push({ name: `visual.${name}`, shape, group: 'vision', decay: true })
+  const visual = (name: string, ...shape: number[]) =>
+    specs.push({ name: `visual.${name}`, shape, group: 'vision', decay: true })
   const textual = (name: string, ...shape: number[]) => specs.push({ name, shape, group: 'text', decay: true })
 
   const { hiddenSize: E, intermediateSize: F, patchSize, mergeSize } = vision
@@ -29,7 +30,11 @@ export function parameterSpecs({ text, vision }: Architecture): ParameterSpec[] 
     visual(`${at}.attn.proj.weight`, E, E)
     visual(`${at}.attn.proj.bias`, E)
     visual(`${at}.norm2.weight`, E)
-    for (const [projection, rows, columns] of [['gate_proj', F, E], ['up_proj', F, E], ['down_proj', E, F]] as const) {
+    for (const [projection, rows, columns] of [
+      ['gate_proj', F, E],
+      ['up_proj', F, E],
+      ['down_proj', E, F],
+    ] as const) {
       visual(`${at}.mlp.${projection}.weight`, rows, columns)
       visual(`${at}.mlp.${projection}.bias`, rows)
     }
@@ -47,7 +52,11 @@ export function parameterSpecs({ text, vision }: Architecture): ParameterSpec[] 
   for (let layer = 0; layer < text.layers; layer++) {
     const at = `model.layers.${layer}`
     textual(`${at}.input_layernorm.weight`, H)
-    for (const [projection, rows] of [['q_proj', queries], ['k_proj', keys], ['v_proj', keys]] as const) {
+    for (const [projection, rows] of [
+      ['q_proj', queries],
+      ['k_proj', keys],
+      ['v_proj', keys],
+    ] as const) {
       textual(`${at}.self_attn.${projection}.weight`, rows, H)
       if (text.attentionBias) textual(`${at}.self_attn.${projection}.bias`, rows)
     }

@@ -31,7 +31,7 @@ export function pickRows(x: Tensor, indices: Uint32Array): Tensor {
   const { device } = x
   const [rows, width] = x.shape as readonly [number, number]
   return customGrad((source) => ({
-    value: pick(source as Tensor, device.tensor(indices), width),
+    value: pick(source, device.tensor(indices), width),
     vjp: (gradient) => {
       if (!gradient) return [null]
       const { offsets, places } = inverse(indices, rows)

@@ -26,7 +26,9 @@ export function scoreTokens(network: Network, batch: TokenBatch<ModelPrompt>, sa
   const { device, architecture, weights } = network
   const { text, tokens, vision } = architecture
   if (!(batch.temperature > 0)) {
-    throw new RangeError(`Token batch: temperature is ${batch.temperature}; it must be > 0 (1 for supervised learning).`)
+    throw new RangeError(
+      `Token batch: temperature is ${batch.temperature}; it must be > 0 (1 for supervised learning).`,
+    )
   }
   const sequences = batch.sequences.filter(({ completionIds }) => completionIds.length > 0)
   // The last token is predicted, never fed.

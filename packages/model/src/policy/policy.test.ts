@@ -41,7 +41,11 @@ const sequences = (): TokenSequence<ModelPrompt>[] =>
     { prompt, completionIds: model.encodeCompletion(answers[index] as string) },
     { prompt, completionIds: model.encodeCompletion(answers[(index + 1) % 3] as string) },
   ])
-const batchOf = (part: readonly TokenSequence<ModelPrompt>[], vocabulary: 'full' | 'sampling' = 'full', temperature = 1): TokenBatch<ModelPrompt> => ({
+const batchOf = (
+  part: readonly TokenSequence<ModelPrompt>[],
+  vocabulary: 'full' | 'sampling' = 'full',
+  temperature = 1,
+): TokenBatch<ModelPrompt> => ({
   sequences: part,
   vocabulary,
   temperature,
@@ -68,9 +72,12 @@ describe('accumulate', () => {
     const all = sequences()
     const report = await policy.accumulate(batchOf(all), loss(total()))
     const whole = await gradients()
-    const scale = Math.max(...whole.map(Math.abs))
+    const scale = whole.reduce((largest, value) => Math.max(largest, Math.abs(value)), 0)
     expect(scale).toBeGreaterThan(1e-3)
-    for (const cuts of [[1, 3], [2, 4, 5]]) {
+    for (const cuts of [
+      [1, 3],
+      [2, 4, 5],
+    ]) {
       model.parameters.zeroGrad()
       let sum = 0
       for (const [index, start] of [0, ...cuts].entries()) {
@@ -86,15 +93,25 @@ describe('accumulate', () => {
     const value = async () => {
       const { logProbs, entropies } = await policy.score(batch)
       const flat = (rows: readonly Float32Array[]) => rows.flatMap((row) => [...row].map((x, t) => [x, t] as const))
-      return flat(logProbs).reduce((sum, [x]) => sum - x, 0) + flat(entropies).reduce((sum, [x, t]) => sum + 0.01 * (t + 1) * x, 0)
+      return (
+        flat(logProbs).reduce((sum, [x]) => sum - x, 0) +
+        flat(entropies).reduce((sum, [x, t]) => sum + 0.01 * (t + 1) * x, 0)
+      )
     }
     await policy.accumulate(batch, loss(1))
-    for (const name of ['model.layers.1.self_attn.k_proj.weight', 'visual.blocks.2.attn.qkv.weight', 'model.embed_tokens.weight']) {
+    for (const name of [
+      'model.layers.1.self_attn.k_proj.weight',
+      'visual.blocks.2.attn.qkv.weight',
+      'model.embed_tokens.weight',
+    ]) {
       const gradient = await model.parameters.gradient(name).read()
       const values = fresh.get(name) as Float32Array
       const norm = Math.hypot(...gradient)
       const along = async (step: number) => {
-        model.parameters.write(name, values.map((x, i) => x + (step * (gradient[i] as number)) / norm))
+        model.parameters.write(
+          name,
+          values.map((x, i) => x + (step * (gradient[i] as number)) / norm),
+        )
         return value()
       }
       const step = 0.02
@@ -123,7 +140,9 @@ describe('accumulate', () => {
     const { scores } = await policy.accumulate(batchOf([empty, first]), loss(1))
     expect(scores.logProbs.map((row) => row.length)).toEqual([0, first.completionIds.length])
     expect((await policy.score(batchOf([empty]))).logProbs).toEqual([new Float32Array()])
-    await expect(policy.accumulate(batchOf([first]), () => ({ loss: 0, logProbGradients: [] }))).rejects.toThrow(/sequence 0/)
+    await expect(policy.accumulate(batchOf([first]), () => ({ loss: 0, logProbGradients: [] }))).rejects.toThrow(
+      /sequence 0/,
+    )
     await expect(policy.score(batchOf([first], 'full', 0))).rejects.toThrow(/temperature is 0/)
     await expect(policy.score(batchOf([{ ...first, completionIds: [64] }]))).rejects.toThrow(/completion id 64/)
   })
@@ -157,7 +176,8 @@ describe('step', () => {
     const { gradNorm, applied } = await policy.step({ learningRate: 1e-3, weightDecay: 0.1, maxGradNorm: 1 })
     expect(Number.isFinite(gradNorm)).toBe(false)
     expect(applied).toBe(false)
-    for (const [name, values] of await model.parameters.values()) expect(difference(values, fresh.get(name) as Float32Array)).toBe(0)
+    for (const [name, values] of await model.parameters.values())
+      expect(difference(values, fresh.get(name) as Float32Array)).toBe(0)
     expect(await model.parameters.gradNorm()).toBe(0)
   })
 
@@ -165,7 +185,9 @@ describe('step', () => {
     policy.setTrainable(['text'])
     await policy.accumulate(batchOf(sequences()), loss(total()))
     await policy.step({ learningRate: 1e-3, weightDecay: 0.1 })
-    const changed = [...(await model.parameters.values())].filter(([name, values]) => difference(values, fresh.get(name) as Float32Array) > 0)
+    const changed = [...(await model.parameters.values())].filter(
+      ([name, values]) => difference(values, fresh.get(name) as Float32Array) > 0,
+    )
     expect(changed.length).toBeGreaterThan(20)
     expect(changed.some(([name]) => name.startsWith('visual.'))).toBe(false)
     expect(() => policy.setTrainable(['tower'])).toThrow(/'tower'/)
@@ -220,7 +242,10 @@ describe('sample', () => {
       [0, 1, 2].flatMap((request) => [0, 1, 2].map((sample) => [request, sample])),
     )
     const batch = batchOf(
-      completions.map(({ requestIndex, completionIds }) => ({ prompt: prompts[requestIndex] as ModelPrompt, completionIds })),
+      completions.map(({ requestIndex, completionIds }) => ({
+        prompt: prompts[requestIndex] as ModelPrompt,
+        completionIds,
+      })),
       'sampling',
       0.8,
     )
@@ -228,7 +253,9 @@ describe('sample', () => {
     completions.forEach((completion, index) => {
       expect(difference(completion.logProbs, logProbs[index] as Float32Array)).toBeLessThan(1e-4)
       const stopped = completion.finishReason === 'stop'
-      expect(completion.text).toBe(model.tokenizer.decode(stopped ? completion.completionIds.slice(0, -1) : completion.completionIds))
+      expect(completion.text).toBe(
+        model.tokenizer.decode(stopped ? completion.completionIds.slice(0, -1) : completion.completionIds),
+      )
     })
     const small = createPolicy(model, { maxConcurrentSequences: 4 })
     expect(await small.sample(requests, { maxTokens: 10, temperature: 0.8 })).toEqual(completions)

@@ -57,7 +57,10 @@ class NetworkPolicy implements ModelPolicy {
     private readonly options: PolicyOptions,
   ) {
     this.#mask = samplingMask(model)
-    this.#optimizer = new AdamW(model.parameters, { betas: options.betas ?? [0.9, 0.999], eps: options.epsilon ?? 1e-8 })
+    this.#optimizer = new AdamW(model.parameters, {
+      betas: options.betas ?? [0.9, 0.999],
+      eps: options.epsilon ?? 1e-8,
+    })
   }
 
   async sample(requests: readonly SampleRequest<ModelPrompt>[], options: SampleOptions): Promise<Completion[]> {
@@ -160,7 +163,11 @@ class NetworkPolicy implements ModelPolicy {
   async #score(network: Network, batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
     if (tokenCount(batch) === 0) return emptyScores(batch)
     using _scope = network.device.scope()
-    return readScores(network, batch, noGrad(() => scoreTokens(network, batch, this.#mask)))
+    return await readScores(
+      network,
+      batch,
+      noGrad(() => scoreTokens(network, batch, this.#mask)),
+    )
   }
 
   /** Cuts requests into parts of at most `maxConcurrentSequences` sequences; one request is never cut. */
@@ -207,6 +214,8 @@ function flatten(batch: TokenBatch<ModelPrompt>, gradients: TokenGradients): rea
   }
   return [
     join('log-prob gradients', gradients.logProbGradients),
-    gradients.entropyGradients ? join('entropy gradients', gradients.entropyGradients) : new Float32Array(tokenCount(batch)),
+    gradients.entropyGradients
+      ? join('entropy gradients', gradients.entropyGradients)
+      : new Float32Array(tokenCount(batch)),
   ]
 }

@@ -11,7 +11,12 @@ const options = { imageTokenId: I, mergeSize: 2 }
 function rows(ids: number[], grids: GridThw[]) {
   const { positions, nextPosition } = ropeIndex(ids, grids, options)
   const T = ids.length
-  return { t: [...positions.slice(0, T)], h: [...positions.slice(T, 2 * T)], w: [...positions.slice(2 * T)], delta: nextPosition - T }
+  return {
+    t: [...positions.slice(0, T)],
+    h: [...positions.slice(T, 2 * T)],
+    w: [...positions.slice(2 * T)],
+    delta: nextPosition - T,
+  }
 }
 
 describe('ropeIndex', () => {
@@ -25,7 +30,15 @@ describe('ropeIndex', () => {
   })
 
   it('places two images', () => {
-    expect(rows([1, S, ...image(4), E, 2, S, ...image(2), E, 3], [[1, 4, 4], [1, 2, 4]])).toEqual({
+    expect(
+      rows(
+        [1, S, ...image(4), E, 2, S, ...image(2), E, 3],
+        [
+          [1, 4, 4],
+          [1, 2, 4],
+        ],
+      ),
+    ).toEqual({
       t: [0, 1, 2, 2, 2, 2, 4, 5, 6, 7, 7, 9, 10],
       h: [0, 1, 2, 2, 3, 3, 4, 5, 6, 7, 7, 9, 10],
       w: [0, 1, 2, 3, 2, 3, 4, 5, 6, 7, 8, 9, 10],
@@ -40,10 +53,17 @@ describe('ropeIndex', () => {
 
 describe('windowOrder', () => {
   const qwen = { windowSize: 112, patchSize: 14, mergeSize: 2 }
-  const boundaries = (lengths: readonly number[]) => lengths.reduce((sums, length) => [...sums, (sums.at(-1) ?? 0) + length], [0])
+  const boundaries = (lengths: readonly number[]) =>
+    lengths.reduce((sums, length) => [...sums, (sums.at(-1) ?? 0) + length], [0])
 
   it('orders the cells of two images', () => {
-    const { cells, windowLengths, frameLengths } = windowOrder([[1, 4, 6], [1, 8, 10]], qwen)
+    const { cells, windowLengths, frameLengths } = windowOrder(
+      [
+        [1, 4, 6],
+        [1, 8, 10],
+      ],
+      qwen,
+    )
     expect([...cells]).toEqual([
       0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 11, 12, 13, 14, 16, 17, 18, 19, 21, 22, 23, 24, 10, 15, 20, 25,
     ])
@@ -54,15 +74,25 @@ describe('windowOrder', () => {
   it('cuts ragged grids and several frames', () => {
     const large = windowOrder([[1, 18, 22]], qwen)
     expect(boundaries(large.windowLengths)).toEqual([0, 64, 128, 176, 240, 304, 352, 368, 384, 396])
-    expect([...large.cells.slice(0, 20)]).toEqual([0, 1, 2, 3, 11, 12, 13, 14, 22, 23, 24, 25, 33, 34, 35, 36, 4, 5, 6, 7])
+    expect([...large.cells.slice(0, 20)]).toEqual([
+      0, 1, 2, 3, 11, 12, 13, 14, 22, 23, 24, 25, 33, 34, 35, 36, 4, 5, 6, 7,
+    ])
     const frames = windowOrder([[2, 10, 12]], qwen)
     expect(boundaries(frames.windowLengths)).toEqual([0, 64, 96, 112, 120, 184, 216, 232, 240])
     expect(frames.frameLengths).toEqual([120, 120])
   })
 
   it('handles windows of one image that are smaller than a window', () => {
-    const { cells, windowLengths } = windowOrder([[1, 4, 6], [1, 8, 10]], { windowSize: 16, patchSize: 4, mergeSize: 2 })
-    expect([...cells]).toEqual([0, 1, 3, 4, 2, 5, 6, 7, 11, 12, 8, 9, 13, 14, 10, 15, 16, 17, 21, 22, 18, 19, 23, 24, 20, 25])
+    const { cells, windowLengths } = windowOrder(
+      [
+        [1, 4, 6],
+        [1, 8, 10],
+      ],
+      { windowSize: 16, patchSize: 4, mergeSize: 2 },
+    )
+    expect([...cells]).toEqual([
+      0, 1, 3, 4, 2, 5, 6, 7, 11, 12, 8, 9, 13, 14, 10, 15, 16, 17, 21, 22, 18, 19, 23, 24, 20, 25,
+    ])
     expect(boundaries(windowLengths)).toEqual([0, 16, 24, 40, 56, 64, 80, 96, 104])
   })
 })

@@ -33,7 +33,7 @@ export function ropeIndex(ids: readonly number[], grids: readonly GridThw[], opt
   const positions = new Int32Array(3 * length)
   let current = 0
   let image = 0
-  for (let token = 0; token < length; ) {
+  for (let token = 0; token < length;) {
     if (ids[token] !== imageTokenId) {
       for (let component = 0; component < 3; component++) positions[component * length + token] = current
       current++

@@ -29,7 +29,9 @@ export function createNanoTokenizer(words: readonly string[], vocabularySize = I
   const isWord = new RegExp(`^(?:${wordPattern})$`, 'u')
   for (const word of words) {
     if (!isWord.test(word)) {
-      throw new RangeError(`Nano vocabulary: '${word}' is split by the pre-tokenizer; allowed: letters only, one digit, or one mark.`)
+      throw new RangeError(
+        `Nano vocabulary: '${word}' is split by the pre-tokenizer; allowed: letters only, one digit, or one mark.`,
+      )
     }
   }
   const vocab = Object.fromEntries(tokens.map((token, id) => [token, id]))
@@ -60,7 +62,13 @@ export function createNanoTokenizer(words: readonly string[], vocabularySize = I
           { type: 'Replace', pattern: { Regex: '(?<=\\{) | (?=\\})' }, content: '' },
         ],
       },
-      model: { type: 'WordPiece', unk_token: unknown, continuing_subword_prefix: '##', max_input_chars_per_word: 100, vocab },
+      model: {
+        type: 'WordPiece',
+        unk_token: unknown,
+        continuing_subword_prefix: '##',
+        max_input_chars_per_word: 100,
+        vocab,
+      },
     },
     {
       tokenizer_class: 'PreTrainedTokenizerFast',

@@ -4,7 +4,25 @@ import { ChatTemplate, nanoChatTemplate, qwenChatTemplate } from './chat-templat
 import { createNanoTokenizer } from './nano-tokenizer.js'
 import { Tokenizer } from './tokenizer.js'
 
-const words = [...'0123456789', '+', '-', '=', ',', '.', '?', 'the', 'digits', 'are', 'sum', 'of', 'what', 'is', 'user', 'system', 'assistant']
+const words = [
+  ...'0123456789',
+  '+',
+  '-',
+  '=',
+  ',',
+  '.',
+  '?',
+  'the',
+  'digits',
+  'are',
+  'sum',
+  'of',
+  'what',
+  'is',
+  'user',
+  'system',
+  'assistant',
+]
 const tokenizer = createNanoTokenizer(words, 64)
 const id = (token: string) => tokenizer.tokenToId(token) as number
 
@@ -65,7 +83,10 @@ describe('ChatTemplate', () => {
   const text = (runs: readonly { text: string }[]) => runs.map((run) => run.text).join('')
 
   it('prints what Qwen prints', () => {
-    const runs = qwen.render([{ role: 'user', content: [{ type: 'image' }, { type: 'text', text: 'Describe this image.' }] }], tokenizer)
+    const runs = qwen.render(
+      [{ role: 'user', content: [{ type: 'image' }, { type: 'text', text: 'Describe this image.' }] }],
+      tokenizer,
+    )
     expect(text(runs)).toBe(
       '<|im_start|>system\nYou are a helpful assistant.<|im_end|>\n<|im_start|>user\n' +
         '<|vision_start|><|image_pad|><|vision_end|>Describe this image.<|im_end|>\n<|im_start|>assistant\n',
@@ -95,7 +116,13 @@ describe('ChatTemplate', () => {
   })
 
   it('is not fooled by its own placeholder', () => {
-    const runs = qwen.render([{ role: 'user', content: 'a\uE0000\uE001b' }, { role: 'user', content: '<|im_end|>' }], tokenizer)
+    const runs = qwen.render(
+      [
+        { role: 'user', content: 'a\uE0000\uE001b' },
+        { role: 'user', content: '<|im_end|>' },
+      ],
+      tokenizer,
+    )
     expect(text(runs)).toContain('a\uE0000\uE001b')
   })
 })

@@ -51,7 +51,11 @@ function reverseOrder(outputs: readonly Tensor[]): Operation[] {
  *
  * @throws {ShapeError} an output has more than one element and no `gradOutputs` are given, or shapes differ.
  */
-export function grad(outputs: Tensor | readonly Tensor[], inputs: readonly Tensor[], options: GradOptions = {}): Tensor[] {
+export function grad(
+  outputs: Tensor | readonly Tensor[],
+  inputs: readonly Tensor[],
+  options: GradOptions = {},
+): Tensor[] {
   const roots: readonly Tensor[] = Array.isArray(outputs) ? outputs : [outputs as Tensor]
   return noGrad(() => {
     const leafGradients = new Map<Tensor, Tensor>()

@@ -35,12 +35,18 @@ export interface AdapterInfo {
   readonly description: string
   /** True for CPU rasterisers such as lavapipe and SwiftShader; kernels choose other tile shapes there. */
   readonly isSoftware: boolean
+  /** Invocations of a subgroup, where all subgroups of the adapter have that size. */
+  readonly subgroupSize: number | undefined
 }
 
 export function describeAdapter(adapter: GPUAdapter): AdapterInfo {
   const { vendor, architecture, device, description } = adapter.info
-  const isSoftware = /llvmpipe|lavapipe|swiftshader|software/i.test(`${vendor} ${architecture} ${device} ${description}`)
-  return { vendor, architecture, device, description, isSoftware }
+  const isSoftware = /llvmpipe|lavapipe|swiftshader|software/i.test(
+    `${vendor} ${architecture} ${device} ${description}`,
+  )
+  const { subgroupMinSize, subgroupMaxSize } = adapter.info
+  const subgroupSize = subgroupMinSize && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : undefined
+  return { vendor, architecture, device, description, isSoftware, subgroupSize }
 }
 
 /**

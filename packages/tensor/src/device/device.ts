@@ -107,6 +107,7 @@ export class Device {
     this.host = {
       limits: this.limits,
       isSoftware: info.isSoftware,
+      subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
       allocate: (bytes) => this.allocate(bytes),
       encode: (dispatch) => this.encoder.encode(dispatch),
       own: (node) => this.own(node),
@@ -114,7 +115,7 @@ export class Device {
     }
     gpu.onuncapturederror = (event) => {
       event.preventDefault()
-      const { error } = event as GPUUncapturedErrorEvent
+      const { error } = event
       this.fail(
         error instanceof GPUOutOfMemoryError
           ? new OutOfMemoryError(this.outOfMemoryText(error.message))
@@ -122,7 +123,7 @@ export class Device {
       )
     }
     this.lost = gpu.lost.then((reason) => {
-      this.lostError = new DeviceLostError(`${reason.reason}${reason.message ? `: ${reason.message}` : ''}`)
+      this.lostError ??= new DeviceLostError(`${reason.reason}${reason.message ? `: ${reason.message}` : ''}`)
       return this.lostError
     })
   }
@@ -139,8 +140,7 @@ export class Device {
   tensor(data: TensorData | readonly Nested[], shape?: Shape, dtype?: DType): Tensor {
     const flat: number[] | TensorData = ArrayBuffer.isView(data) ? data : flatten(data)
     const resolved = shape ?? (ArrayBuffer.isView(data) ? [data.length] : nesting(data))
-    const type: DType =
-      dtype ?? (data instanceof Int32Array ? 'i32' : data instanceof Uint32Array ? 'u32' : 'f32')
+    const type: DType = dtype ?? (data instanceof Int32Array ? 'i32' : data instanceof Uint32Array ? 'u32' : 'f32')
     checkShape(resolved, 'tensor()')
     if (sizeOf(resolved) !== flat.length) {
       throw new ShapeError(
@@ -216,15 +216,10 @@ export class Device {
    * @param options.retainFor Tensors that will be evaluated later: what this evaluation computes and they need is kept
    * until then.
    */
-  eval(tensors: readonly Tensor[], options: { readonly retainFor?: readonly Tensor[] } = {}): Promise<void> {
-    try {
-      this.run(tensors, options.retainFor ?? [])
-      this.encoder.flush()
-      this.throwFault()
-      return Promise.resolve()
-    } catch (error) {
-      return Promise.reject(error instanceof Error ? error : new Error(String(error)))
-    }
+  async eval(tensors: readonly Tensor[], options: { readonly retainFor?: readonly Tensor[] } = {}): Promise<void> {
+    this.run(tensors, options.retainFor ?? [])
+    this.encoder.flush()
+    await this.check()
   }
 
   /** Values of several tensors in one round trip, in row-major order; f16 is widened to f32. */
@@ -234,7 +229,6 @@ export class Device {
     const sizes = contiguous.map((tensor) => Math.ceil((tensor.size * bytesPerElement[tensor.dtype]) / 16) * 16)
     const total = sizes.reduce((sum, size) => sum + size, 0)
     if (total === 0) return contiguous.map((tensor) => emptyOf(tensor.dtype))
-    this.throwFault()
     const staging = this.gpu.createBuffer({ size: total, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
     let offset = 0
     contiguous.forEach((tensor, index) => {
@@ -252,7 +246,7 @@ export class Device {
     })
     try {
       await this.guard(staging.mapAsync(GPUMapMode.READ))
-      this.throwFault()
+      await this.check()
       const bytes = staging.getMappedRange().slice(0)
       let at = 0
       return contiguous.map((tensor, index) => {
@@ -269,7 +263,7 @@ export class Device {
   async sync(): Promise<void> {
     this.encoder.flush()
     await this.guard(this.gpu.queue.onSubmittedWorkDone())
-    this.throwFault()
+    await this.check()
   }
 
   /**
@@ -333,7 +327,9 @@ export class Device {
     return this.encoder.pipelineCount
   }
 
+  /** Gives the device back. Pending and later operations reject with {@link DeviceLostError}. */
   destroy(): void {
+    this.lostError ??= new DeviceLostError('destroyed')
     this.gpu.destroy()
   }
 
@@ -383,13 +379,18 @@ export class Device {
     return index > 0 ? this.scopes[index - 1] : undefined
   }
 
-  /** @internal */
-  throwFault(): void {
+  private throwFault(): void {
     if (this.lostError) throw this.lostError
     if (!this.fault) return
     const { fault } = this
     this.fault = null
     throw fault
+  }
+
+  /** Throws what went wrong. A refused command is reported before its cause, so the cause is waited for. */
+  private async check(): Promise<void> {
+    if (this.fault) await new Promise((resolve) => setTimeout(resolve, 0))
+    this.throwFault()
   }
 
   private fail(error: Error): void {

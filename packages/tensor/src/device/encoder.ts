@@ -93,7 +93,10 @@ export class Encoder {
     this.profile = null
     if (!profile) return []
     const bytes = Math.max(16, profile.labels.length * 16)
-    const resolved = this.device.createBuffer({ size: bytes, usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC })
+    const resolved = this.device.createBuffer({
+      size: bytes,
+      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
+    })
     const staging = this.device.createBuffer({ size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
     this.endPass()
     this.commands ??= this.device.createCommandEncoder()
@@ -110,9 +113,7 @@ export class Encoder {
     })
     for (const buffer of [resolved, staging]) buffer.destroy()
     profile.queries.destroy()
-    return [...times]
-      .map(([label, time]) => ({ label, ...time }))
-      .sort((a, b) => b.milliseconds - a.milliseconds)
+    return [...times].map(([label, time]) => ({ label, ...time })).sort((a, b) => b.milliseconds - a.milliseconds)
   }
 
   private timestamps(label: string): GPUComputePassDescriptor {

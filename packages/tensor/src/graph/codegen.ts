@@ -38,6 +38,7 @@ export class ModuleBuilder {
   private readonly byKey = new Map<string, Binding>()
   usesErf = false
   usesF16 = false
+  usesSubgroups = false
   private temporaries = 0
 
   /** WGSL expression of a u32 uniform word. */
@@ -59,7 +60,7 @@ export class ModuleBuilder {
     const known = this.byKey.get(key)
     if (known) return known
     if (dtype === 'f16') this.usesF16 = true
-    const binding = { storage, name: `b${this.bindings.length}`, dtype, vector }
+    const binding = { storage, name: `input${this.bindings.length}`, dtype, vector }
     this.bindings.push(binding)
     this.byKey.set(key, binding)
     return binding
@@ -70,6 +71,7 @@ export class ModuleBuilder {
     if (output?.dtype === 'f16') this.usesF16 = true
     const lines: string[] = []
     if (this.usesF16) lines.push('enable f16;')
+    if (this.usesSubgroups) lines.push('enable subgroups;')
     const words = Math.max(1, Math.ceil(this.words.length / 4))
     lines.push(`struct Params { ${extraParams}e: array<vec4<u32>, ${words}> }`)
     lines.push('@group(0) @binding(0) var<uniform> params: Params;')
@@ -79,9 +81,7 @@ export class ModuleBuilder {
     })
     if (output) {
       const type = elementType(output.dtype, output.vector)
-      lines.push(
-        `@group(0) @binding(${this.bindings.length + 1}) var<storage, read_write> result: array<${type}>;`,
-      )
+      lines.push(`@group(0) @binding(${this.bindings.length + 1}) var<storage, read_write> result: array<${type}>;`)
     }
     if (this.usesErf) lines.push(erfSource)
     return lines.join('\n')

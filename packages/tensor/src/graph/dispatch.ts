@@ -19,6 +19,8 @@ export interface Dispatch {
 export interface EmitContext {
   readonly limits: GPUSupportedLimits
   readonly isSoftware: boolean
+  /** Exact subgroup size, when the device has subgroups and they all have one size. */
+  readonly subgroupSize: number | undefined
   /** A buffer for the duration of the kernel. */
   temporary(bytes: number): Storage
   release(storage: Storage): void

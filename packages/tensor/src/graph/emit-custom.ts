@@ -11,12 +11,7 @@ function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]):
   return type === 'f32' ? f32Word(value) : value >>> 0
 }
 
-export function emitCustom(
-  root: Node,
-  spec: KernelSpec,
-  targets: readonly Target[],
-  context: EmitContext,
-): Dispatch {
+export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Target[], context: EmitContext): Dispatch {
   const lines: string[] = []
   const dtypes = [...root.inputs.map(({ node }) => node.dtype), ...spec.outputs.map(({ dtype }) => dtype)]
   if (dtypes.includes('f16')) lines.push('enable f16;')
@@ -56,7 +51,8 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
   const [dx, dy, dz] = spec.dispatch
   const limit = context.limits.maxComputeWorkgroupsPerDimension
   const folds = dx > limit
-  if (folds && dy > 1) throw new Error(`Kernel '${spec.name}': dispatch x = ${dx} exceeds ${limit} and y is in use; put the work on z.`)
+  if (folds && dy > 1)
+    throw new Error(`Kernel '${spec.name}': dispatch x = ${dx} exceeds ${limit} and y is in use; put the work on z.`)
   const code = lines
     .join('\n')
     .replace('FOLD_Y(id.y, groups.x)', folds ? 'id.y * groups.x' : '0u')

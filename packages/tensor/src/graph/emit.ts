@@ -3,7 +3,14 @@
  * the GPU; what comes out is data that the device encodes.
  */
 import { planMatmul, type MatmulOperand } from '../kernels/matmul.js'
-import { ExpressionWriter, ModuleBuilder, targetIsVectorisable, writeStore, type Target, type Width } from './codegen.js'
+import {
+  ExpressionWriter,
+  ModuleBuilder,
+  targetIsVectorisable,
+  writeStore,
+  type Target,
+  type Width,
+} from './codegen.js'
 import { computeType, wgslType } from './expression.js'
 import { Node, type MatmulSpec, type Read, type ReduceSpec, type Storage } from './node.js'
 import type { FusedKernel } from './schedule.js'
@@ -57,10 +64,7 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
     if (j < ${count}) { store_out(j * ${width}u); }
   }
 }`
-  const [x, y] = foldGrid(
-    Math.ceil(items / (GROUP * perThread)),
-    context.limits.maxComputeWorkgroupsPerDimension,
-  )
+  const [x, y] = foldGrid(Math.ceil(items / (GROUP * perThread)), context.limits.maxComputeWorkgroupsPerDimension)
   const code = `${builder.prologue({ dtype: target.dtype, vector: width === 4 })}\n${store}\n${main}`
   return {
     label: labelOf(kernel),
@@ -74,7 +78,11 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 
 // ------------------------------------------------------------------------------------------------ reductions
 
-const combine = { sum: (a: string, b: string) => `${a} + ${b}`, max: (a: string, b: string) => `max(${a}, ${b})`, min: (a: string, b: string) => `min(${a}, ${b})` }
+const combine = {
+  sum: (a: string, b: string) => `${a} + ${b}`,
+  max: (a: string, b: string) => `max(${a}, ${b})`,
+  min: (a: string, b: string) => `min(${a}, ${b})`,
+}
 
 function identityOf(op: ReduceSpec['op'], dtype: DType): string {
   const type = computeType(dtype)
@@ -111,7 +119,10 @@ function reduceMain(options: {
   const slot = isRow ? '1u' : `${columns}u`
   let folded = 'acc'
   if (isRow && width === 4) {
-    folded = spec.op === 'sum' ? '((acc.x + acc.y) + (acc.z + acc.w))' : merge(merge('acc.x', 'acc.y'), merge('acc.z', 'acc.w'))
+    folded =
+      spec.op === 'sum'
+        ? '((acc.x + acc.y) + (acc.z + acc.w))'
+        : merge(merge('acc.x', 'acc.y'), merge('acc.z', 'acc.w'))
   }
   return `
 var<workgroup> partials: array<${keptType}, ${lanes * columns}>;
@@ -141,7 +152,10 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(num_workgroups) groups
 }
 
 /** Threads along the reduction and outputs per workgroup. */
-function reduceGrid(spec: Pick<ReduceSpec, 'outer' | 'reduced' | 'inner'>, width: Width): { lanes: number; columns: number } {
+function reduceGrid(
+  spec: Pick<ReduceSpec, 'outer' | 'reduced' | 'inner'>,
+  width: Width,
+): { lanes: number; columns: number } {
   if (spec.inner === 1) {
     const perRow = powerOfTwoAtLeast(spec.reduced / width / 2)
     const lanes = Math.min(spec.outer >= 64 ? 32 : GROUP, Math.max(1, perRow))
@@ -186,12 +200,25 @@ function emitReduce(
     const vectorOutput = storeWidth === 4
     const store = writeStore(builder, kernel, storeWidth, target, { name: 'store_out', vectorOutput, given: anchor })
     const main = reduceMain({
-      builder, spec, dtype: anchor.dtype, width, lanes, columns, chunk,
+      builder,
+      spec,
+      dtype: anchor.dtype,
+      width,
+      lanes,
+      columns,
+      chunk,
       finish: (index, result) => `store_out(${index}, ${result});`,
     })
     const code = `${builder.prologue({ dtype: target.dtype, vector: vectorOutput })}\n${element}\n${store}\n${main}`
     return [
-      { label, code, reads: builder.bindings.map(({ storage }) => storage), writes: [target.storage], params: builder.words, workgroups: [x, y, 1] },
+      {
+        label,
+        code,
+        reads: builder.bindings.map(({ storage }) => storage),
+        writes: [target.storage],
+        params: builder.words,
+        workgroups: [x, y, 1],
+      },
     ]
   }
 
@@ -199,7 +226,13 @@ function emitReduce(
   const partial = context.temporary(chunks * outputs * 4)
   const outputWord = builder.word(outputs)
   const main = reduceMain({
-    builder, spec, dtype: anchor.dtype, width, lanes, columns, chunk,
+    builder,
+    spec,
+    dtype: anchor.dtype,
+    width,
+    lanes,
+    columns,
+    chunk,
     finish: (index, result) =>
       storeWidth === 4
         ? `result[(group.z * ${outputWord} + ${index}) / 4u] = ${result};`
@@ -238,7 +271,13 @@ function emitReduceFinal(
   const lanes = isRow ? powerOfTwoAtLeast(chunks) : 4
   const columns = isRow ? 1 : 64
   const main = reduceMain({
-    builder, spec: final, dtype: anchor.dtype, width: 1, lanes, columns, chunk: chunks,
+    builder,
+    spec: final,
+    dtype: anchor.dtype,
+    width: 1,
+    lanes,
+    columns,
+    chunk: chunks,
     finish: (index, result) => `store_out(${index}, ${result});`,
   })
   const [x, y] = foldGrid(Math.ceil(outputs / columns), context.limits.maxComputeWorkgroupsPerDimension)
@@ -285,7 +324,10 @@ function transposedCopy(read: Read, spec: MatmulSpec, context: EmitContext): { r
   const target: Target = { storage: node.storage, dtype: 'f32', layout: null, node: null }
   const strides = contiguousStrides(used).map((stride, axis) => (axis < 3 && used[axis] === 1 ? 0 : stride))
   const shape = [...spec.batch, spec.k, spec.n]
-  return { read: { node, layout: { shape, strides, offset: 0 }, version: 0 }, dispatch: emitElementwise(kernel, target, context) }
+  return {
+    read: { node, layout: { shape, strides, offset: 0 }, version: 0 },
+    dispatch: emitElementwise(kernel, target, context),
+  }
 }
 
 function emitMatmul(
@@ -322,9 +364,13 @@ function emitProduct(
     matmulOperand(a),
     matmulOperand(b),
     context.limits,
-    { software: context.isSoftware },
+    {
+      software: context.isSoftware,
+      ...(context.subgroupSize === undefined ? {} : { subgroupSize: context.subgroupSize }),
+    },
   )
   const builder = new ModuleBuilder()
+  builder.usesSubgroups = plan.subgroups
   const vectorOutput = plan.vectorStore && targetIsVectorisable(target)
   const matrixA = builder.bind(a.node.storage, a.node.dtype, plan.vectorA)
   const matrixB = builder.bind(b.node.storage, b.node.dtype, plan.vectorB)
@@ -340,11 +386,8 @@ function emitProduct(
     }
   }
   const vectors = plan.params.length / 4
-  const prologue = builder
-    .prologue({ dtype: target.dtype, vector: vectorOutput }, `mm: array<vec4<u32>, ${vectors}>, `)
-  const body = plan.code
-    .replaceAll(/\bmm_a\b/g, matrixA.name)
-    .replaceAll(/\bmm_b\b/g, matrixB.name)
+  const prologue = builder.prologue({ dtype: target.dtype, vector: vectorOutput }, `mm: array<vec4<u32>, ${vectors}>, `)
+  const body = plan.code.replaceAll(/\bmm_a\b/g, matrixA.name).replaceAll(/\bmm_b\b/g, matrixB.name)
   return {
     label: `matmul ${labelOf(kernel)}`,
     code: `${prologue}\n${stores.join('\n')}\n${body}`,
@@ -372,7 +415,9 @@ function emitConcat(root: Node, target: Target, context: EmitContext): Dispatch[
     const flat: Read = { ...read }
     const copy = new Node({ kind: 'assign', target: root, layout }, [flat], shape, root.dtype)
     const kernel: FusedKernel = { root: copy, anchor: null, members: new Map([[copy, 'outer']]), leaves: [flat] }
-    dispatches.push(emitElementwise(kernel, { storage: target.storage, dtype: root.dtype, layout, node: null }, context))
+    dispatches.push(
+      emitElementwise(kernel, { storage: target.storage, dtype: root.dtype, layout, node: null }, context),
+    )
   })
   return dispatches
 }

@@ -13,6 +13,7 @@ import { ShapeError } from '../device/errors.js'
 export interface ExecutionHost {
   readonly limits: GPUSupportedLimits
   readonly isSoftware: boolean
+  readonly subgroupSize: number | undefined
   allocate(bytes: number): Storage
   encode(dispatch: Dispatch): void
   /** Makes a value last beyond this execution. */
@@ -45,6 +46,7 @@ export function execute(
   const context: EmitContext = {
     limits: host.limits,
     isSoftware: host.isSoftware,
+    subgroupSize: host.subgroupSize,
     temporary: (bytes) => host.allocate(bytes),
     release: (storage) => storage.release(),
   }

@@ -49,9 +49,7 @@ function neededNodes(roots: readonly Node[]): Node[] {
 
 /** True when a write between the node and the kernel it would join changes something the node reads. */
 function crossesWrite(node: Node, root: Node): boolean {
-  return node.inputs.some((read) =>
-    read.node.pendingWrites.some((write) => write.id > node.id && write.id < root.id),
-  )
+  return node.inputs.some((read) => read.node.pendingWrites.some((write) => write.id > node.id && write.id < root.id))
 }
 
 function sameElements(a: Read, target: Node, layout: Read['layout']): boolean {
@@ -163,7 +161,11 @@ class KernelBuilder {
 function positionOf({ root, leaves, members }: FusedKernel, uses: ReadonlyMap<Node, readonly Use[]>): number {
   if (root.spec.kind !== 'assign') return root.id
   const { target } = root.spec
-  if (target.pendingWrites.length > 1 || leaves.some((read) => read.node.pendingWrites.length > 0 && read.node !== target)) return root.id
+  if (
+    target.pendingWrites.length > 1 ||
+    leaves.some((read) => read.node.pendingWrites.length > 0 && read.node !== target)
+  )
+    return root.id
   const others = leaves.filter(({ node }) => node !== target)
   if ((uses.get(target) ?? []).some(({ consumer }) => !members.has(consumer))) return root.id
   return others.reduce((latest, { node }) => Math.max(latest, node.storage ? 0 : node.id + 0.5), 0)

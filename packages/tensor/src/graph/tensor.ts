@@ -59,7 +59,8 @@ export class Tensor {
 
   /** The value of a tensor with one element. */
   async item(): Promise<number> {
-    if (this.size !== 1) throw new TensorStateError(`item(): the tensor has ${this.size} elements, not one; use read().`)
+    if (this.size !== 1)
+      throw new TensorStateError(`item(): the tensor has ${this.size} elements, not one; use read().`)
     return (await this.read())[0] ?? NaN
   }
 

@@ -1,70 +1,236 @@
-/** temporary */
-export interface MatmulShape {
-  readonly batch: readonly [number, number, number]
-  readonly m: number
-  readonly n: number
-  readonly k: number
-}
-export interface MatmulOperand {
-  readonly dtype: 'f32' | 'f16'
-  readonly offset: number
-  readonly batchStrides: readonly [number, number, number]
-  readonly rowStride: number
-  readonly colStride: number
-}
+/**
+ * Chooses a matmul kernel and its uniform words for one product. Two families: register tiles in workgroup memory for
+ * GPUs, rows in registers for CPU rasterisers. The text of a kernel depends on the tile and on how the operands lie in
+ * memory, never on shapes, so few pipelines serve a whole model; this module decides which, after bringing the product
+ * to a better form where an equal one exists (a batch folded into rows, operands exchanged for narrow outputs).
+ */
+import {
+  packWords,
+  type MatmulLimits,
+  type MatmulOperand,
+  type MatmulShape,
+  type MatmulTemplate,
+} from './matmul-plan.js'
+import { rowsTemplate } from './matmul-rows.js'
+import { tileInvocations, tileStorage, tileTemplate, type StageOrder, type TileConfig } from './matmul-tile.js'
+
+export type { MatmulLimits, MatmulOperand, MatmulShape }
+
 export interface MatmulPlan {
+  /** Identity of `code`: equal keys mean equal text. Free of shapes. */
   readonly key: string
+  /**
+   * WGSL from the workgroup variables to the entry point `main`. It reads `params.mm`, `mm_a` and `mm_b`, and calls
+   * `store_out(i, v)` or, when `vectorStore`, `store_out4(i, v)` exactly once for each element of the contiguous output.
+   */
   readonly code: string
   readonly workgroups: readonly [number, number, number]
+  readonly workgroupSize: readonly [number, number, number]
+  /** u32 words of `params.mm`, a multiple of four of them. */
   readonly params: readonly number[]
   readonly vectorStore: boolean
+  /** `mm_a` is declared `array<vec4<T>>`; likewise `vectorB`. */
   readonly vectorA: boolean
   readonly vectorB: boolean
+  /** `code` needs `enable subgroups;` at the head of the module. */
+  readonly subgroups: boolean
 }
+
+export interface MatmulOptions {
+  /** The adapter is a CPU rasteriser. */
+  readonly software?: boolean
+  /** Exact subgroup size (adapter's minimum = maximum), when the device has the feature `subgroups`. */
+  readonly subgroupSize?: number
+}
+
+/** A product in the form the kernels see; `exchanged` when it computes Cᵀ = Bᵀ Aᵀ. */
+interface Product {
+  readonly shape: MatmulShape
+  readonly a: MatmulOperand
+  readonly b: MatmulOperand
+  readonly exchanged: boolean
+}
+
+/** Folds batch dimensions into rows where all matrices of the batch meet one B and A's rows are evenly spaced. */
+function foldBatch(product: Product): Product {
+  const { shape, a, b } = product
+  const { batch } = shape
+  if (batch.every((size) => size === 1)) return product
+  let rows = shape.m
+  // With one row a matrix, the innermost batch dimension that has a stride sets the spacing.
+  let spacing = shape.m === 1 ? null : a.rowStride
+  for (const axis of [2, 1, 0] as const) {
+    if (batch[axis] === 1) continue
+    if (b.batchStrides[axis] !== 0) return product
+    spacing ??= a.batchStrides[axis] / rows
+    if (a.batchStrides[axis] !== spacing * rows) return product
+    rows *= batch[axis]
+  }
+  return {
+    ...product,
+    shape: { ...shape, batch: [1, 1, 1], m: rows },
+    a: { ...a, batchStrides: [0, 0, 0], rowStride: spacing ?? 0 },
+  }
+}
+
+function transposed(operand: MatmulOperand): MatmulOperand {
+  return { ...operand, rowStride: operand.colStride, colStride: operand.rowStride }
+}
+
+function exchange({ shape, a, b }: Product): Product {
+  return { shape: { ...shape, m: shape.n, n: shape.m }, a: transposed(b), b: transposed(a), exchanged: true }
+}
+
+/** The kernel's A is the caller's B, and the other way round. */
+function exchangeNames(code: string): string {
+  return code.replaceAll(/\bmm_([ab])\b/g, (_, name) => (name === 'a' ? 'mm_b' : 'mm_a'))
+}
+
+/** The operand with the meaningless strides of batch dimensions of size 1 set to 0. */
+function cleared(operand: MatmulOperand, { batch }: MatmulShape): MatmulOperand {
+  const [s0, s1, s2] = operand.batchStrides
+  return { ...operand, batchStrides: [batch[0] === 1 ? 0 : s0, batch[1] === 1 ? 0 : s1, batch[2] === 1 ? 0 : s2] }
+}
+
+/** Whether `operand` can be read in vec4 along the dimension of stride `fast` and extent `extent`. */
+function vectorisable(operand: MatmulOperand, fast: number, extent: number, slow: number, slowExtent: number): boolean {
+  return (
+    fast === 1 &&
+    extent % 4 === 0 &&
+    operand.offset % 4 === 0 &&
+    (slowExtent === 1 || slow % 4 === 0) &&
+    operand.batchStrides.every((stride) => stride % 4 === 0)
+  )
+}
+
+function count(total: number, size: number): number {
+  return Math.ceil(total / size)
+}
+
+function matrices({ batch }: MatmulShape): number {
+  return batch[0] * batch[1] * batch[2]
+}
+
+/** Rows of A a lane keeps: the most that wastes few, while both cores of a small machine still get several tiles. */
+function rowsPerLane(shape: MatmulShape, tileColumns: number): number {
+  const columns = count(shape.n, tileColumns) * matrices(shape)
+  const waste = (rows: number) => (count(shape.m, rows) * rows) / shape.m
+  if (shape.m > 8 && waste(16) <= 1.25 * waste(8) && count(shape.m, 16) * columns >= 4) return 16
+  if (shape.m > 4) return 8
+  return shape.m > 1 ? 4 : 1
+}
+
+function softwareTemplate({ shape, b, exchanged }: Product, subgroupSize: number | undefined): MatmulTemplate {
+  const subgroups = subgroupSize !== undefined && subgroupSize >= 4 && subgroupSize <= 16
+  const lanes = subgroups ? subgroupSize : 8
+  const vectorB = vectorisable(b, b.colStride, shape.n, b.rowStride, shape.k)
+  const vectorStore = !exchanged && shape.n % 4 === 0
+  const rows = rowsPerLane(shape, lanes * 4)
+  // Without shuffles every value of A is a load of its own; a second group of columns shares it.
+  const columnGroups = !subgroups && rows === 8 && shape.n > lanes * 4 ? 2 : 1
+  return rowsTemplate({ rows, columnGroups, lanes, subgroups, vectorB, vectorStore })
+}
+
+const tiles = {
+  large: { tileRows: 64, tileColumns: 64, depth: 16, rows: 4, columns: 4, groups: 1 },
+  medium: { tileRows: 32, tileColumns: 32, depth: 16, rows: 4, columns: 4, groups: 1 },
+  deep: { tileRows: 32, tileColumns: 32, depth: 8, rows: 4, columns: 4, groups: 4 },
+  fewRows: { tileRows: 8, tileColumns: 32, depth: 8, rows: 2, columns: 4, groups: 4 },
+  oneRow: { tileRows: 1, tileColumns: 32, depth: 8, rows: 1, columns: 1, groups: 8 },
+  smallest: { tileRows: 16, tileColumns: 16, depth: 16, rows: 2, columns: 2, groups: 1 },
+} satisfies Record<string, TileConfig>
+
+/** Workgroups below which a GPU is taken to be short of work. */
+const busyWorkgroups = 64
+
+/** Tiles in order of preference; `smallest` fits any device. */
+function tilePreference(shape: MatmulShape): TileConfig[] {
+  const { m, n, k } = shape
+  if (m === 1) return [tiles.oneRow, tiles.smallest]
+  if (m <= 8) return [tiles.fewRows, tiles.smallest]
+  const workgroups = (tile: TileConfig) => count(m, tile.tileRows) * count(n, tile.tileColumns) * matrices(shape)
+  if (Math.min(m, n) > 32 && workgroups(tiles.large) >= busyWorkgroups) return [tiles.large, tiles.medium, tiles.smallest]
+  if (k >= 512 && workgroups(tiles.medium) < busyWorkgroups) return [tiles.deep, tiles.medium, tiles.smallest]
+  return [tiles.medium, tiles.smallest]
+}
+
+function gpuTemplate({ shape, a, b, exchanged }: Product, limits: MatmulLimits): MatmulTemplate {
+  const { m, n, k } = shape
+  const config =
+    tilePreference(shape).find(
+      (tile) =>
+        tileInvocations(tile) <= limits.maxComputeInvocationsPerWorkgroup &&
+        tileStorage(tile) <= limits.maxComputeWorkgroupStorageSize,
+    ) ?? tiles.smallest
+  const order = (operand: MatmulOperand, strideK: number, stride: number, extent: number): StageOrder => {
+    if (vectorisable(operand, strideK, k, stride, extent)) return { alongK: true, vector: true }
+    if (vectorisable(operand, stride, extent, strideK, k)) return { alongK: false, vector: true }
+    return { alongK: strideK <= stride, vector: false }
+  }
+  return tileTemplate(
+    config,
+    order(a, a.colStride, a.rowStride, m),
+    order(b, b.rowStride, b.colStride, n),
+    !exchanged && n % 4 === 0,
+  )
+}
+
+/**
+ * Plans `C[b] = A[b] · B[b]` with f32 accumulation; C is contiguous `[b0, b1, b2, m, n]`. K = 0 gives zeros.
+ *
+ * Vector flags hold where the operand's unit-stride dimension, its other strides and its offset are multiples of four.
+ */
 export function planMatmul(
   shape: MatmulShape,
   a: MatmulOperand,
   b: MatmulOperand,
-  _limits: GPUSupportedLimits,
-  _options: { software?: boolean } = {},
+  limits: MatmulLimits,
+  options: MatmulOptions = {},
 ): MatmulPlan {
-  const { batch, m, n, k } = shape
-  const params = [m, n, k, batch[1], batch[2], batch[0] * batch[1] * batch[2], a.offset, a.rowStride, a.colStride, ...a.batchStrides, b.offset, b.rowStride, b.colStride, ...b.batchStrides]
-  while (params.length % 4) params.push(0)
-  const P = (i: number) => `params.mm[${i >> 2}][${i & 3}]`
-  const code = `
-var<workgroup> ta: array<f32, 512>;
-var<workgroup> tb: array<f32, 512>;
-@compute @workgroup_size(8, 8, 1)
-fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) lidx: u32) {
-  let M = ${P(0)}; let N = ${P(1)}; let K = ${P(2)};
-  let bz = wid.z;
-  let i2 = bz % ${P(4)}; let i1 = (bz / ${P(4)}) % ${P(3)}; let i0 = bz / (${P(4)} * ${P(3)});
-  let abase = ${P(6)} + i0*${P(9)} + i1*${P(10)} + i2*${P(11)};
-  let bbase = ${P(12)} + i0*${P(15)} + i1*${P(16)} + i2*${P(17)};
-  let row0 = wid.y * 32u; let col0 = wid.x * 32u;
-  var acc: array<f32, 16>;
-  for (var k0 = 0u; k0 < K; k0 += 16u) {
-    for (var t = 0u; t < 8u; t++) {
-      let e = t * 64u + lidx;
-      let r = e / 16u; let c = e % 16u;
-      var va = 0.0; if (row0 + r < M && k0 + c < K) { va = f32(mm_a[abase + (row0 + r) * ${P(7)} + (k0 + c) * ${P(8)}]); }
-      ta[e] = va;
-      let rb = e / 32u; let cb = e % 32u;
-      var vb = 0.0; if (k0 + rb < K && col0 + cb < N) { vb = f32(mm_b[bbase + (k0 + rb) * ${P(13)} + (col0 + cb) * ${P(14)}]); }
-      tb[e] = vb;
-    }
-    workgroupBarrier();
-    for (var kk = 0u; kk < 16u; kk++) {
-      for (var i = 0u; i < 4u; i++) { let x = ta[(lid.y * 4u + i) * 16u + kk];
-        for (var j = 0u; j < 4u; j++) { acc[i*4u+j] += x * tb[kk * 32u + lid.x * 4u + j]; } }
-    }
-    workgroupBarrier();
+  const folded = foldBatch({ shape, a: cleared(a, shape), b: cleared(b, shape), exchanged: false })
+  const narrow = folded.shape.n <= 8 && folded.shape.m > folded.shape.n
+  const product = narrow ? exchange(folded) : folded
+  const template = options.software ? softwareTemplate(product, options.subgroupSize) : gpuTemplate(product, limits)
+  const { m, n, k, batch } = product.shape
+  const tilesM = count(m, template.tileRows)
+  const tilesN = count(n, template.tileColumns)
+  const total = tilesM * tilesN * matrices(product.shape)
+  const gridWidth = Math.min(total, limits.maxComputeWorkgroupsPerDimension)
+  const { exchanged } = product
+  return {
+    key: `${template.key}${exchanged ? ':exchanged' : ''}:${a.dtype}:${b.dtype}`,
+    code: exchanged ? exchangeNames(template.code) : template.code,
+    workgroups: [gridWidth, gridWidth === 0 ? 0 : count(total, gridWidth), 1],
+    workgroupSize: template.workgroupSize,
+    params: packWords({
+      m,
+      n,
+      k,
+      tiles: total,
+      tilesN,
+      tilesM,
+      batch1: batch[1],
+      batch2: batch[2],
+      aOffset: product.a.offset,
+      aBatch0: product.a.batchStrides[0],
+      aBatch1: product.a.batchStrides[1],
+      aBatch2: product.a.batchStrides[2],
+      aRow: product.a.rowStride,
+      aCol: product.a.colStride,
+      bRow: product.b.rowStride,
+      bCol: product.b.colStride,
+      bOffset: product.b.offset,
+      bBatch0: product.b.batchStrides[0],
+      bBatch1: product.b.batchStrides[1],
+      bBatch2: product.b.batchStrides[2],
+      outRow: exchanged ? 1 : n,
+      outCol: exchanged ? m : 1,
+      gridWidth,
+      unused: 0,
+    }),
+    vectorStore: template.vectorStore,
+    vectorA: exchanged ? template.vectorB : template.vectorA,
+    vectorB: exchanged ? template.vectorA : template.vectorB,
+    subgroups: template.subgroups,
   }
-  for (var i = 0u; i < 4u; i++) { for (var j = 0u; j < 4u; j++) {
-    let r = row0 + lid.y * 4u + i; let c = col0 + lid.x * 4u + j;
-    if (r < M && c < N) { store_out(bz * M * N + r * N + c, acc[i*4u+j]); }
-  } }
-}`
-  return { key: 'simple', code, workgroups: [Math.ceil(n / 32), Math.ceil(m / 32), batch[0] * batch[1] * batch[2]], params, vectorStore: false, vectorA: false, vectorB: false }
 }

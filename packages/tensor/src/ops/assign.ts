@@ -16,7 +16,9 @@ import { copy } from './elementwise.js'
 export function assign(target: Tensor, value: Tensor): void {
   const { node } = target
   if (node.spec.kind !== 'source') {
-    throw new TensorStateError('assign(): the target must come from buffer(), tensor() or a ParameterSet, or be a view of one.')
+    throw new TensorStateError(
+      'assign(): the target must come from buffer(), tensor() or a ParameterSet, or be a view of one.',
+    )
   }
   if (target.layout.strides.some((stride, axis) => stride === 0 && (target.shape[axis] ?? 1) > 1)) {
     throw new ShapeError('assign(): an expanded view cannot be written, its elements share memory.')

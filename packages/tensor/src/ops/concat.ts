@@ -14,7 +14,8 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
   if (!first) throw new ShapeError('concat(): needs at least one tensor.')
   const at = normaliseAxis(axis, first.rank, 'concat()')
   for (const tensor of tensors) {
-    const fits = tensor.rank === first.rank && tensor.shape.every((d, index) => index === at || d === first.shape[index])
+    const fits =
+      tensor.rank === first.rank && tensor.shape.every((d, index) => index === at || d === first.shape[index])
     if (!fits || tensor.dtype !== first.dtype) {
       throw new ShapeError(
         `concat(): ${tensor.dtype}[${tensor.shape.join(', ')}] does not fit ${first.dtype}[${first.shape.join(', ')}] along axis ${axis}; ` +
@@ -32,7 +33,12 @@ export function concat(tensors: readonly Tensor[], axis: number): Tensor {
     inner: sizeOf(shape.slice(at + 1)),
     lengths,
   } as const
-  const node = new Node(spec, tensors.map((tensor) => readOf(tensor.node, tensor.layout)), shape, first.dtype)
+  const node = new Node(
+    spec,
+    tensors.map((tensor) => readOf(tensor.node, tensor.layout)),
+    shape,
+    first.dtype,
+  )
   const result = new Tensor(first.device, node, contiguousLayout(shape))
   record([result], tensors, ([gradient]) => {
     let start = 0

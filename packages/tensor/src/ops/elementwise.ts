@@ -139,7 +139,10 @@ export function gelu(x: Tensor, kind: 'erf' | 'tanh' = 'erf'): Tensor {
 
 /** `a` where the condition is not zero, `b` elsewhere. */
 export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
-  const [x, y] = typeof a === 'number' && typeof b === 'number' ? [condition.device.full([], a), condition.device.full([], b)] : operands('where', a, b)
+  const [x, y] =
+    typeof a === 'number' && typeof b === 'number'
+      ? [condition.device.full([], a), condition.device.full([], b)]
+      : operands('where', a, b)
   const shape = broadcastShapes(broadcastShapes(condition.shape, x.shape, 'where()'), y.shape, 'where()')
   const result = build('where', [condition, x, y], shape, x.dtype === y.dtype ? x.dtype : 'f32')
   record([result], [x, y], ([gradient]) => [

@@ -4,7 +4,14 @@
 import { noGrad, record } from '../autograd/tape.js'
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
-import { broadcastShapes, contiguousLayout, expandLayout, reshapeLayout, type Layout, type Shape } from '../graph/shape.js'
+import {
+  broadcastShapes,
+  contiguousLayout,
+  expandLayout,
+  reshapeLayout,
+  type Layout,
+  type Shape,
+} from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
 import { add, copy, sumTo } from './elementwise.js'
 import { reshape, transpose } from './view.js'
@@ -41,7 +48,8 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     )
   }
   for (const { dtype } of [a, b]) {
-    if (dtype !== 'f32' && dtype !== 'f16') throw new ShapeError(`matmul(): needs float tensors, got ${dtype}; cast first.`)
+    if (dtype !== 'f32' && dtype !== 'f16')
+      throw new ShapeError(`matmul(): needs float tensors, got ${dtype}; cast first.`)
   }
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul()')
   const layoutA = batched(a.layout, batch)

@@ -61,7 +61,12 @@ function reduction(op: ReduceSpec['op']) {
         return [mul(mask, expand(share, x.shape))]
       })
     }
-    return keepDims ? result : reshape(result, kept.filter((_, axis) => !list.includes(axis)))
+    return keepDims
+      ? result
+      : reshape(
+          result,
+          kept.filter((_, axis) => !list.includes(axis)),
+        )
   }
 }
 

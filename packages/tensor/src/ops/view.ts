@@ -84,7 +84,11 @@ export function unsqueeze(x: Tensor, axis: number): Tensor {
 
 /** Drops the given dimension of size 1, or all of them. */
 export function squeeze(x: Tensor, axis?: number): Tensor {
-  if (axis === undefined) return reshape(x, x.shape.filter((dimension) => dimension !== 1))
+  if (axis === undefined)
+    return reshape(
+      x,
+      x.shape.filter((dimension) => dimension !== 1),
+    )
   const at = normaliseAxis(axis, x.rank, 'squeeze()')
   if (x.shape[at] !== 1) throw new ShapeError(`squeeze(): axis ${axis} has size ${x.shape[at]}, not 1.`)
   return reshape(x, [...x.shape.slice(0, at), ...x.shape.slice(at + 1)])
@@ -118,7 +122,9 @@ export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor
   const at = normaliseAxis(axis, x.rank, 'split()')
   const total = sizes.reduce((sum, size) => sum + size, 0)
   if (total !== x.shape[at]) {
-    throw new ShapeError(`split(): sizes ${sizes.join(' + ')} = ${total} do not add up to axis ${axis} of size ${x.shape[at]}.`)
+    throw new ShapeError(
+      `split(): sizes ${sizes.join(' + ')} = ${total} do not add up to axis ${axis} of size ${x.shape[at]}.`,
+    )
   }
   let start = 0
   return sizes.map((size) => slice(x, at, start, (start += size)))
@@ -128,7 +134,10 @@ export function split(x: Tensor, axis: number, sizes: readonly number[]): Tensor
 export function pad(x: Tensor, axis: number, before: number, after: number): Tensor {
   const at = normaliseAxis(axis, x.rank, 'pad()')
   const zeros = (length: number) =>
-    x.device.zeros(x.shape.map((dimension, index) => (index === at ? length : dimension)), x.dtype)
+    x.device.zeros(
+      x.shape.map((dimension, index) => (index === at ? length : dimension)),
+      x.dtype,
+    )
   const parts = [...(before > 0 ? [zeros(before)] : []), x, ...(after > 0 ? [zeros(after)] : [])]
   return parts.length === 1 ? x : concat(parts, at)
 }

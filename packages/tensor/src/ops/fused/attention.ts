@@ -18,8 +18,16 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: MaskOptions 
   const [batch = 0, heads = 0, queries = 0, dimension = 0] = q.shape
   const [keyBatch, keyHeads = 0, keys, keyDimension] = k.shape
   const fits =
-    q.rank === 4 && k.rank === 4 && v.rank === 4 && batch === keyBatch && dimension === keyDimension &&
-    keyHeads > 0 && heads % keyHeads === 0 && v.shape[0] === batch && v.shape[1] === keyHeads && v.shape[2] === keys
+    q.rank === 4 &&
+    k.rank === 4 &&
+    v.rank === 4 &&
+    batch === keyBatch &&
+    dimension === keyDimension &&
+    keyHeads > 0 &&
+    heads % keyHeads === 0 &&
+    v.shape[0] === batch &&
+    v.shape[1] === keyHeads &&
+    v.shape[2] === keys
   if (!fits) {
     throw new ShapeError(
       `attention(): q [${q.shape.join(', ')}], k [${k.shape.join(', ')}], v [${v.shape.join(', ')}] must be [B, H, Lq, D], [B, Hkv, Lk, D], ` +

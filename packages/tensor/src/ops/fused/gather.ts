@@ -116,14 +116,18 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
 export function indexPut(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
   const count = checkIndices(indices, 'indexPut')
   if (rows.shape[0] !== count || rows.size * (x.shape[0] ?? 1) !== x.size * count) {
-    throw new ShapeError(`indexPut(): rows [${rows.shape.join(', ')}] must be [${count}, ${x.shape.slice(1).join(', ')}].`)
+    throw new ShapeError(
+      `indexPut(): rows [${rows.shape.join(', ')}] must be [${count}, ${x.shape.slice(1).join(', ')}].`,
+    )
   }
   return customGrad((input, values) => {
     if (!input || !values) throw new ShapeError('indexPut(): missing operand.')
     return {
       value: replaceRows(input, indices, values),
       vjp: (gradient) =>
-        gradient ? [replaceRows(gradient, indices, mul(gatherForward(gradient, indices), 0)), gatherForward(gradient, indices)] : [null, null],
+        gradient
+          ? [replaceRows(gradient, indices, mul(gatherForward(gradient, indices), 0)), gatherForward(gradient, indices)]
+          : [null, null],
     }
   })(x, rows)
 }

@@ -140,7 +140,13 @@ export function linearLogProb(
 ): TokenLogProbs {
   const [tokens = 0, width = 0] = hidden.shape
   const [vocabulary = 0, weightWidth] = weight.shape
-  if (hidden.rank !== 2 || weight.rank !== 2 || width !== weightWidth || targets.size !== tokens || targets.dtype !== 'u32') {
+  if (
+    hidden.rank !== 2 ||
+    weight.rank !== 2 ||
+    width !== weightWidth ||
+    targets.size !== tokens ||
+    targets.dtype !== 'u32'
+  ) {
     throw new ShapeError(
       `linearLogProb(): hidden [${hidden.shape.join(', ')}], weight [${weight.shape.join(', ')}], targets ${targets.dtype}[${targets.shape.join(', ')}] ` +
         `must be [T, H], [V, H] and u32 [T].`,
@@ -158,8 +164,7 @@ export function linearLogProb(
   }
   const outputs = customGrad((h, w) => {
     if (!h || !w) throw new ShapeError('linearLogProb(): missing operand.')
-    const initial = (count: number) =>
-      concat([device.full([count, 1], -3e38), device.zeros([count, 3])], 1)
+    const initial = (count: number) => concat([device.full([count, 1], -3e38), device.zeros([count, 3])], 1)
     const parts = tokenChunks.map(({ start, end }) => {
       const rows = slice(h, 0, start, end)
       const wanted = slice(targets, 0, start, end)
@@ -169,7 +174,11 @@ export function linearLogProb(
       }
       return finish(statistics)
     })
-    const join = (name: 'logProbs' | 'entropies' | 'logSums') => concat(parts.map((part) => part[name]), 0)
+    const join = (name: 'logProbs' | 'entropies' | 'logSums') =>
+      concat(
+        parts.map((part) => part[name]),
+        0,
+      )
     const entropies = join('entropies')
     const logSums = join('logSums')
     return {
@@ -204,7 +213,10 @@ export function linearLogProb(
             return w.requiresGrad ? matmul(transpose(scaled), rows) : null
           })
           if (w.requiresGrad) {
-            const joined = concat(dEntries.flatMap((part) => (part ? [part] : [])), 0)
+            const joined = concat(
+              dEntries.flatMap((part) => (part ? [part] : [])),
+              0,
+            )
             dWeight = dWeight ? add(dWeight, joined) : joined
           }
           return dRows ?? device.zeros([end - start, width])

@@ -14,7 +14,9 @@ import { rowGrid, rowReductions, type RowGrid } from './rows.js'
 function checked(x: Tensor, weight: Tensor, what: string): { rows: number; length: number; grid: RowGrid } {
   const length = x.shape.at(-1) ?? 1
   if (weight.rank !== 1 || weight.shape[0] !== length) {
-    throw new ShapeError(`${what}(): weight [${weight.shape.join(', ')}] must be [${length}], the last dimension of x [${x.shape.join(', ')}].`)
+    throw new ShapeError(
+      `${what}(): weight [${weight.shape.join(', ')}] must be [${length}], the last dimension of x [${x.shape.join(', ')}].`,
+    )
   }
   const rows = x.size / length
   return { rows, length, grid: rowGrid(x.device, rows, length) }

@@ -1,0 +1,58 @@
+/**
+ * One optimizer step from micro-batches. A loss that is not finite must change nothing; its micro-batch then answers with NaN
+ * gradients, so that the policy sees a gradient norm that is not finite, drops what was accumulated and reports
+ * `applied: false`. The trainer needs no other door for it.
+ */
+import type { Policy, StepOptions, StepReport, TokenBatch, TokenGradients, TokenScores } from '../types.js'
+
+/** What a loss of this package says of a micro-batch, in float64. */
+interface WideGradients {
+  readonly loss: number
+  readonly logProbGradients: readonly Float64Array[]
+  readonly entropyGradients?: readonly Float64Array[]
+}
+
+/** A part of the optimizer batch with its loss. */
+export interface MicroBatch<Prompt> {
+  readonly batch: TokenBatch<Prompt>
+  readonly loss: (scores: TokenScores) => WideGradients
+}
+
+export interface UpdateReport extends StepReport {
+  /** Sum over micro-batches. */
+  readonly loss: number
+}
+
+const narrow = (arrays: readonly Float64Array[]) => arrays.map((values) => Float32Array.from(values))
+
+const isFinite = (arrays: readonly Float32Array[]) => arrays.every((values) => values.every((value) => Number.isFinite(value)))
+
+function toTokenGradients({ loss, logProbGradients, entropyGradients }: WideGradients): TokenGradients {
+  return {
+    loss,
+    logProbGradients: narrow(logProbGradients),
+    ...(entropyGradients ? { entropyGradients: narrow(entropyGradients) } : {}),
+  }
+}
+
+/** Accumulates all micro-batches, then steps. After the first loss that is not finite the rest is left out. */
+export async function update<Prompt>(
+  policy: Policy<Prompt>,
+  microBatches: readonly MicroBatch<Prompt>[],
+  options: StepOptions,
+): Promise<UpdateReport> {
+  let total = 0
+  for (const { batch, loss } of microBatches) {
+    await policy.accumulate(batch, (scores) => {
+      const gradients = toTokenGradients(loss(scores))
+      total += gradients.loss
+      const { logProbGradients, entropyGradients = [] } = gradients
+      if (Number.isFinite(gradients.loss) && isFinite(logProbGradients) && isFinite(entropyGradients)) return gradients
+      total = NaN
+      return { loss: NaN, logProbGradients: logProbGradients.map(({ length }) => new Float32Array(length).fill(NaN)) }
+    })
+    if (Number.isNaN(total)) break
+  }
+  const report = await policy.step(options)
+  return { loss: total, ...report, applied: report.applied && Number.isFinite(total) }
+}
