@@ -64,7 +64,12 @@ export function checkPad(settings: Omit<PaperPad, 'temperature'> | ReleasedPad):
 }
 
 /** Algorithm 1, lines 4 to 6, over the sizes of the qualifying advantages. */
-function drawPaper(sizes: readonly number[], total: number, { ratio, temperature }: PaperPad, random: Random): number[] {
+function drawPaper(
+  sizes: readonly number[],
+  total: number,
+  { ratio, temperature }: PaperPad,
+  random: Random,
+): number[] {
   const largest = maximum(sizes)
   const weights = sizes.map((size) => Math.exp((size - largest) / temperature))
   // ρN may carry floating-point noise (0.1 · 30 = 3.0000000000000004), which must not become a whole completion.

@@ -106,7 +106,9 @@ function checkWeights(weights: readonly number[]): void {
 export function chooseWithoutReplacement(weights: readonly number[], count: number, random: Random): number[] {
   checkWeights(weights)
   if (!(count <= weights.length)) {
-    throw new RangeError(`Cannot draw ${count} of ${weights.length} without replacement; ask for at most ${weights.length}.`)
+    throw new RangeError(
+      `Cannot draw ${count} of ${weights.length} without replacement; ask for at most ${weights.length}.`,
+    )
   }
   const keyed = weights.map((weight, index) => {
     const exponential = -Math.log(1 - random.uniform())

@@ -172,7 +172,8 @@ export interface RewardBatch {
 }
 
 /** `null`: the function does not apply to this completion. `parts` are extra components, logged beside the score. */
-export type RewardValue = number | null | { readonly score: number; readonly parts?: { readonly [part: string]: number } }
+export type RewardValue =
+  number | null | { readonly score: number; readonly parts?: { readonly [part: string]: number } }
 
 export interface RewardContext {
   /** Aborted when the wall clock of the call has run out. */
@@ -189,7 +190,9 @@ export interface OptionsSchema<Options> {
   readonly '~standard': {
     readonly version: 1
     readonly vendor: string
-    readonly validate: (value: unknown) =>
+    readonly validate: (
+      value: unknown,
+    ) =>
       | { readonly value: Options; readonly issues?: undefined }
       | { readonly issues: readonly { readonly message: string; readonly path?: readonly unknown[] | undefined }[] }
       | Promise<

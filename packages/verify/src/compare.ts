@@ -84,6 +84,9 @@ export class Comparer {
 
   #relations(gold: Node, prediction: Node): Comparison {
     if (gold.kind === 'relation' && prediction.kind === 'relation') {
+      const interval = prediction.operators[0] === '∈' ? relationToInterval(gold) : null
+      const range = interval === null ? null : assignedValue(prediction, (g, p) => this.#equal(g, p))
+      if (interval !== null && range !== null) return this.compare(interval, range)
       const equal = compareRelations(gold, prediction, (g, p) => this.#equal(g, p), this.#work)
       return verdict(equal, 'relation')
     }

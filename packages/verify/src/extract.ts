@@ -5,6 +5,7 @@
 import { LIMITS, type Work } from './limits.ts'
 import { normalizeAnswer } from './normalize.ts'
 import { parse } from './parse.ts'
+import { FUNCTIONS, PERCENT_WORDS, SEPARATOR_WORDS, UNITS } from './vocabulary.ts'
 import { closedBoxes, joinBoxes, lastNumber, mathSpans, type Span } from './scan.ts'
 
 /**
@@ -69,7 +70,7 @@ function percentSuffix(text: string, end: number): string {
   return /^ {0,4}(?:\\?%|percent|pct)/.test(after) ? '\\%' : ''
 }
 
-function findBoxed(text: string, joined: boolean, work: Work): Found | null {
+export function findBoxed(text: string, joined: boolean, work: Work): Found | null {
   const boxes = closedBoxes(text, work)
   const last = boxes.at(-1)
   if (last === undefined) return null
@@ -158,9 +159,23 @@ function findChoice(text: string, choices: readonly string[], work: Work): Found
   return matches.at(-1) ?? null
 }
 
+/** Two words side by side, or a long one, that are neither commands nor units: a sentence, not a formula. */
+function isProse(line: string): boolean {
+  const words = line.replace(/\\[a-zA-Z]+(?:\{[\p{L} ]*\})?/gu, ' ').matchAll(/\p{L}+/gu)
+  let previous = -2
+  for (const { 0: word, index } of words) {
+    const lower = word.toLowerCase()
+    if (UNITS.has(word) || FUNCTIONS.has(lower) || SEPARATOR_WORDS.has(lower) || PERCENT_WORDS.has(lower)) continue
+    if (word.length > 3 || (word.length > 1 && index === previous + 1)) return true
+    previous = index + word.length
+  }
+  return false
+}
+
 function findBare(text: string, work: Work): Found | null {
   const line = text.trim()
   if (line === '' || line.length > 200 || line.includes('\n')) return null
+  if (isProse(line)) return null
   const tree = parse(normalizeAnswer(line, work), work)
   return tree === null || tree.kind === 'text' ? null : { answer: line, end: text.length }
 }

@@ -4,17 +4,18 @@
  */
 import { type BinaryOperator, type Node, type RelationOperator } from './ast.ts'
 import { LIMITS, type Work } from './limits.ts'
-import { integer, type Rational, rational } from './rational.ts'
-import { type Token, tokenize, Unparsable } from './tokens.ts'
+import { CLOSING, Cursor, RELATIONS } from './cursor.ts'
+import { mixedNumber, numberNode, plainFraction } from './literals.ts'
+import { tokenize, Unparsable } from './tokens.ts'
+import { skipUnits } from './units.ts'
 import {
   BINOMIAL_COMMANDS,
+  DETERMINANT_ENVIRONMENTS,
   FRACTION_COMMANDS,
   FUNCTIONS,
-  HEDGE_WORDS,
   MATRIX_ENVIRONMENTS,
   OPAQUE_COMMANDS,
   PERCENT_WORDS,
-  UNITS,
 } from './vocabulary.ts'
 
 const POWER = {
@@ -28,8 +29,6 @@ const POWER = {
   power: 60,
 } as const
 
-const RELATIONS: ReadonlySet<string> = new Set(['=', '≠', '<', '≤', '>', '≥', '∈', '≈', '≡'])
-const CLOSING: ReadonlySet<string> = new Set([')', ']', '}', '\\}', '⟩'])
 const FENCES: ReadonlyMap<string, readonly string[]> = new Map([
   ['(', [')', ']']],
   ['[', [']', ')']],
@@ -38,83 +37,21 @@ const FENCES: ReadonlyMap<string, readonly string[]> = new Map([
   ['{', ['}']],
 ])
 
-/** Exact value of a number token such as `12`, `.5`, `1.50e-3`. */
-function numberNode(literal: string, work: Work): Node {
-  const [mantissa = '', exponentText] = literal.toLowerCase().split('e')
-  const [whole = '', fraction = ''] = mantissa.split('.')
-  const exponent = exponentText === undefined ? 0 : Number(exponentText)
-  const shift = exponent - fraction.length
-  if (Math.abs(shift) > LIMITS.answerLength) throw new Unparsable(`number out of range: ${literal.slice(0, 20)}`)
-  work.spend(Math.abs(shift))
-  const digits = BigInt(whole + fraction)
-  const scale = 10n ** BigInt(Math.abs(shift))
-  const value = shift >= 0 ? rational(digits * scale, 1n, work) : rational(digits, scale, work)
-  if (value === null) throw new Unparsable('number out of range')
-  return { kind: 'number', value, decimals: Math.max(0, -shift, fraction.length) }
-}
-
-class Parser {
-  readonly #tokens: Token[]
-  readonly #work: Work
-  #position = 0
-  #depth = 0
+class Parser extends Cursor {
   /** Open `|…|`, in which `|` closes and does not begin a factor. */
   #bars = 0
 
-  constructor(tokens: Token[], work: Work) {
-    this.#tokens = tokens
-    this.#work = work
-  }
-
   answer(): Node {
     const node = this.#list()
-    if (this.#peek().type !== 'end') throw new Unparsable(`unexpected ${this.#peek().value}`)
+    if (this.peek().type !== 'end') throw new Unparsable(`unexpected ${this.peek().value}`)
     return node
-  }
-
-  // -------------------------------------------------------------------------------------------- tokens
-
-  #peek(offset = 0): Token {
-    const token = this.#tokens[Math.min(this.#position + offset, this.#tokens.length - 1)]
-    if (token === undefined) throw new Unparsable('no tokens')
-    return token
-  }
-
-  #next(): Token {
-    this.#work.spend(1)
-    const token = this.#peek()
-    if (token.type === 'end') throw new Unparsable('unexpected end')
-    this.#position++
-    return token
-  }
-
-  #is(value: string, offset = 0): boolean {
-    const token = this.#peek(offset)
-    return token.type === 'symbol' && token.value === value
-  }
-
-  #accept(value: string): boolean {
-    if (!this.#is(value)) return false
-    this.#position++
-    return true
-  }
-
-  #expect(value: string): void {
-    if (!this.#accept(value)) throw new Unparsable(`expected ${value}`)
-  }
-
-  #nested<Result>(parse: () => Result): Result {
-    if (++this.#depth > LIMITS.depth) throw new Unparsable('nested too deep')
-    const result = parse()
-    this.#depth--
-    return result
   }
 
   /** Parses a part in which an outer `|` is not open. */
   #fenced<Result>(parse: () => Result): Result {
     const bars = this.#bars
     this.#bars = 0
-    const result = this.#nested(parse)
+    const result = this.nested(parse)
     this.#bars = bars
     return result
   }
@@ -122,7 +59,7 @@ class Parser {
   // -------------------------------------------------------------------------------------------- collections
 
   #atListEnd(): boolean {
-    const token = this.#peek()
+    const token = this.peek()
     return token.type === 'end' || (token.type === 'symbol' && CLOSING.has(token.value))
   }
 
@@ -137,12 +74,12 @@ class Parser {
       if (this.#atListEnd()) break
       let separators = 0
       let semicolon = false
-      while (this.#peek().type === 'separator' || this.#is(',') || this.#is(';')) {
-        const token = this.#next()
+      while (this.peek().type === 'separator' || this.is(',') || this.is(';')) {
+        const token = this.next()
         if (token.value === ';') semicolon = true
         separators++
       }
-      if (separators === 0) throw new Unparsable(`unexpected ${this.#peek().value}`)
+      if (separators === 0) throw new Unparsable(`unexpected ${this.peek().value}`)
       if (semicolon) groups.push([])
       else commas = true
     }
@@ -156,9 +93,9 @@ class Parser {
   #fence(open: string): Node {
     return this.#fenced(() => {
       const closers = FENCES.get(open) ?? []
-      if (open === '\\{' && this.#accept('\\}')) return { kind: 'set', items: [] }
+      if (open === '\\{' && this.accept('\\}')) return { kind: 'set', items: [] }
       const inner = this.#list()
-      const close = this.#next().value
+      const close = this.next().value
       if (!closers.includes(close)) throw new Unparsable(`${open} closed by ${close}`)
       const items = inner.kind === 'list' ? inner.items : [inner]
       if (open === '\\{') return { kind: 'set', items }
@@ -168,34 +105,27 @@ class Parser {
   }
 
   #matrix(): Node {
-    const environment = this.#name()
+    const environment = this.name()
+    if (DETERMINANT_ENVIRONMENTS.has(environment)) return { kind: 'symbol', name: `\\${environment}${this.rest()}` }
     if (!MATRIX_ENVIRONMENTS.has(environment)) throw new Unparsable(`environment ${environment}`)
-    if (environment === 'array' && this.#is('{')) this.#name()
+    if (environment === 'array' && this.is('{')) this.name()
     return this.#fenced(() => {
       const rows: Node[][] = [[]]
       for (;;) {
-        if (this.#peek().type === 'command' && this.#peek().value === 'end') break
-        if (this.#accept('\\\\')) rows.push([])
-        else if (!this.#accept('&')) rows.at(-1)?.push(this.#expression(0))
+        if (this.peek().type === 'command' && this.peek().value === 'end') break
+        if (this.accept('\\\\')) rows.push([])
+        else if (!this.accept('&')) rows.at(-1)?.push(this.#expression(0))
       }
-      this.#position++
-      this.#name()
+      this.position++
+      this.name()
       return { kind: 'matrix', rows: rows.filter((row) => row.length > 0) }
     })
-  }
-
-  /** Words of a braced argument, such as the name of an environment. */
-  #name(): string {
-    this.#expect('{')
-    let name = ''
-    while (!this.#accept('}')) name += this.#next().value
-    return name
   }
 
   // -------------------------------------------------------------------------------------------- expressions
 
   #expression(minimum: number): Node {
-    return this.#nested(() => {
+    return this.nested(() => {
       let left = this.#prefix(minimum)
       for (;;) {
         const next = this.#infix(left, minimum)
@@ -207,7 +137,7 @@ class Parser {
 
   /** Continues `left` by one operator that binds at least as strongly as `minimum`, or gives null. */
   #infix(left: Node, minimum: number): Node | null {
-    const token = this.#peek()
+    const token = this.peek()
     if (token.type === 'end' || token.type === 'separator') return null
     if (token.type === 'symbol') {
       const { value } = token
@@ -223,7 +153,7 @@ class Parser {
         case '±':
         case '∓':
           if (minimum > POWER.sum) return null
-          this.#position++
+          this.position++
           return { kind: 'plusMinus', mirrored: value === '∓', left, right: this.#expression(POWER.sum + 1) }
         case '*':
         case '/':
@@ -232,15 +162,15 @@ class Parser {
           return minimum > POWER.power ? null : this.#power(left)
         case '!':
           if (minimum > POWER.postfix) return null
-          this.#position++
+          this.position++
           return { kind: 'call', name: 'factorial', args: [left] }
         case '%':
           if (minimum > POWER.postfix) return null
-          this.#position++
+          this.position++
           return { kind: 'percent', child: left }
         case '°':
           if (minimum > POWER.postfix) return null
-          this.#position++
+          this.position++
           return { kind: 'degree', child: left }
         case '(':
         case '[':
@@ -255,10 +185,10 @@ class Parser {
     }
     if ((token.type === 'word' || token.type === 'text') && minimum <= POWER.product) {
       if (PERCENT_WORDS.has(token.value.toLowerCase())) {
-        this.#position++
+        this.position++
         return { kind: 'percent', child: left }
       }
-      if (this.#skipUnits(left)) return left
+      if (skipUnits(this, left, () => this.#argument())) return left
     }
     if (token.type === 'command') {
       if (token.value === 'bmod' || token.value === 'mod')
@@ -266,7 +196,7 @@ class Parser {
       if (token.value === 'end') return null
       if (minimum >= POWER.argument && FUNCTIONS.has(token.value)) return null
       if (token.value === 'circ') {
-        this.#position++
+        this.position++
         return { kind: 'degree', child: left }
       }
     }
@@ -274,13 +204,13 @@ class Parser {
   }
 
   #binary(left: Node, operator: BinaryOperator, minimum: number): Node {
-    this.#position++
+    this.position++
     return { kind: 'binary', operator, left, right: this.#expression(minimum) }
   }
 
   /** Factors side by side. A number beside a number is not a product, a proper fraction after an integer is added. */
   #product(left: Node): Node {
-    const start = this.#peek()
+    const start = this.peek()
     if (start.type === 'number' && left.kind === 'number') {
       const fraction = this.#expression(POWER.product)
       return mixedNumber(left, fraction)
@@ -301,18 +231,18 @@ class Parser {
   }
 
   #power(left: Node): Node {
-    this.#position++
-    if (this.#is('{') && this.#peek(1).value === 'circ' && this.#is('}', 2)) this.#position++
-    if (this.#peek().value === 'circ' || this.#is('°')) {
-      this.#position++
-      if (this.#is('}')) this.#position++
+    this.position++
+    if (this.is('{') && this.peek(1).value === 'circ' && this.is('}', 2)) this.position++
+    if (this.peek().value === 'circ' || this.is('°')) {
+      this.position++
+      if (this.is('}')) this.position++
       return { kind: 'degree', child: left }
     }
-    if (left.kind === 'symbol' && (this.#is("'") || (this.#is('{') && this.#is("'", 1)))) {
-      const braced = this.#accept('{')
+    if (left.kind === 'symbol' && (this.is("'") || (this.is('{') && this.is("'", 1)))) {
+      const braced = this.accept('{')
       let name = left.name
-      while (this.#accept("'")) name += "'"
-      if (braced) this.#expect('}')
+      while (this.accept("'")) name += "'"
+      if (braced) this.expect('}')
       return { kind: 'symbol', name }
     }
     return { kind: 'binary', operator: '^', left, right: this.#expression(POWER.power) }
@@ -321,9 +251,9 @@ class Parser {
   #relation(first: Node): Node {
     const operands = [first]
     const operators: RelationOperator[] = []
-    while (this.#peek().type === 'symbol' && RELATIONS.has(this.#peek().value)) {
+    while (this.peek().type === 'symbol' && RELATIONS.has(this.peek().value)) {
       if (operands.length > LIMITS.elements) throw new Unparsable('too many relations')
-      operators.push(this.#next().value as RelationOperator)
+      operators.push(this.next().value as RelationOperator)
       operands.push(this.#expression(POWER.relation + 1))
     }
     return { kind: 'relation', operands, operators }
@@ -331,13 +261,13 @@ class Parser {
 
   #ratio(first: Node): Node {
     const items = [first]
-    while (this.#accept(':')) items.push(this.#expression(POWER.ratio + 1))
+    while (this.accept(':')) items.push(this.#expression(POWER.ratio + 1))
     return { kind: 'ratio', items }
   }
 
   #union(first: Node): Node {
     const parts = [first]
-    while (this.#accept('∪')) {
+    while (this.accept('∪')) {
       if (parts.length > LIMITS.elements) throw new Unparsable('too many parts')
       parts.push(this.#expression(POWER.union + 1))
     }
@@ -348,10 +278,10 @@ class Parser {
 
   /** One operand. A sign takes the factors beside it (`-2x`, `-2 1/2`), except in an exponent. */
   #prefix(minimum: number): Node {
-    const token = this.#next()
+    const token = this.next()
     switch (token.type) {
       case 'number':
-        return this.#subscripted(numberNode(token.value, this.#work), token.value)
+        return this.#subscripted(numberNode(token.value, this.work), token.value)
       case 'word':
         return this.#word(token.value)
       case 'text':
@@ -369,9 +299,9 @@ class Parser {
       return { kind: 'plusMinus', mirrored: value === '∓', left: null, right: this.#expression(POWER.sum + 1) }
     if (value === '|') {
       this.#bars++
-      const inner = this.#nested(() => this.#expression(POWER.relation + 1))
+      const inner = this.nested(() => this.#expression(POWER.relation + 1))
       this.#bars--
-      this.#expect('|')
+      this.expect('|')
       return { kind: 'call', name: 'abs', args: [inner] }
     }
     if (FENCES.has(value)) return this.#fence(value)
@@ -403,23 +333,9 @@ class Parser {
   /** A subscript makes another name of a name, and of a number (a base) a name of its own. */
   #subscripted(node: Node, name: string): Node {
     let subscripted = node
-    while (this.#accept("'")) subscripted = { kind: 'symbol', name: (name += "'") }
-    if (!this.#accept('_')) return subscripted
-    return { kind: 'symbol', name: `${name}_${this.#verbatim()}` }
-  }
-
-  /** Text of the next token or braced group, for names. */
-  #verbatim(): string {
-    if (!this.#is('{')) return this.#next().value
-    this.#position++
-    let depth = 1
-    let text = ''
-    for (;;) {
-      const token = this.#next()
-      if (token.type === 'symbol' && token.value === '{') depth++
-      if (token.type === 'symbol' && token.value === '}' && --depth === 0) return text
-      text += token.value
-    }
+    while (this.accept("'")) subscripted = { kind: 'symbol', name: (name += "'") }
+    if (!this.accept('_')) return subscripted
+    return { kind: 'symbol', name: `${name}_${this.verbatim()}` }
   }
 
   #command(name: string): Node {
@@ -432,7 +348,7 @@ class Parser {
       return { kind: 'call', name: 'binomial', args: [n, this.#argument()] }
     }
     if (FUNCTIONS.has(name)) return this.#call(name)
-    if (OPAQUE_COMMANDS.has(name)) return this.#opaque(name)
+    if (OPAQUE_COMMANDS.has(name)) return { kind: 'symbol', name: `\\${name}${this.rest()}` }
     switch (name) {
       case 'pi':
         return { kind: 'constant', name: 'pi' }
@@ -441,7 +357,7 @@ class Parser {
       case 'lfloor':
       case 'lceil': {
         const inner = this.#fenced(() => this.#expression(POWER.relation + 1))
-        const close = this.#next()
+        const close = this.next()
         if (close.value !== name.replace('l', 'r')) throw new Unparsable(`\\${name} not closed`)
         return { kind: 'call', name: name.slice(1), args: [inner] }
       }
@@ -459,10 +375,10 @@ class Parser {
   /** `\sin x`, `\sin^2 x`, `\sqrt[3]{x}`, `\log_2 8`. */
   #call(name: string): Node {
     if (name === 'sqrt') {
-      if (this.#is('[')) {
-        this.#position++
+      if (this.is('[')) {
+        this.position++
         const index = this.#fenced(() => this.#expression(0))
-        this.#expect(']')
+        this.expect(']')
         return { kind: 'call', name: 'root', args: [this.#argument(), index] }
       }
       return { kind: 'call', name: 'sqrt', args: [this.#argument()] }
@@ -470,11 +386,11 @@ class Parser {
     let base: Node | null = null
     let exponent: Node | null = null
     for (;;) {
-      if (name === 'log' && base === null && this.#accept('_')) base = this.#argument()
-      else if (exponent === null && this.#accept('^')) exponent = this.#argument()
+      if (name === 'log' && base === null && this.accept('_')) base = this.#argument()
+      else if (exponent === null && this.accept('^')) exponent = this.#argument()
       else break
     }
-    const parenthesised = this.#is('(')
+    const parenthesised = this.is('(')
     const argument = parenthesised ? this.#prefix(POWER.power) : this.#expression(POWER.argument)
     const inverse =
       exponent?.kind === 'negate' && exponent.child.kind === 'number' && exponent.child.value.numerator === 1n
@@ -485,87 +401,23 @@ class Parser {
 
   /** A LaTeX argument: a group, one command, or one character (`\frac12` is one half). */
   #argument(): Node {
-    const token = this.#peek()
+    const token = this.peek()
     if (token.type === 'number' && token.value.length > 1 && /^\d+$/.test(token.value)) {
-      this.#tokens[this.#position] = { ...token, value: token.value.slice(1), spaced: false, kerned: false }
-      this.#work.spend(1)
-      return numberNode(token.value.charAt(0), this.#work)
+      this.tokens[this.position] = { ...token, value: token.value.slice(1), spaced: false, kerned: false }
+      this.work.spend(1)
+      return numberNode(token.value.charAt(0), this.work)
     }
     if (token.type === 'word' && token.value.length > 1 && token.value.length <= 3) {
-      this.#tokens[this.#position] = { ...token, value: token.value.slice(1), spaced: false, kerned: false }
+      this.tokens[this.position] = { ...token, value: token.value.slice(1), spaced: false, kerned: false }
       return this.#word(token.value.charAt(0))
     }
-    return this.#nested(() => this.#prefix(POWER.power))
-  }
-
-  /** Keeps `\lim…`, `\sum…` up to the next relation or separator as one name. */
-  #opaque(name: string): Node {
-    let text = `\\${name}`
-    let depth = 0
-    for (;;) {
-      const token = this.#peek()
-      if (token.type === 'end') break
-      if (depth === 0 && (token.type === 'separator' || (token.type === 'symbol' && token.value === ','))) break
-      if (depth === 0 && token.type === 'symbol' && (RELATIONS.has(token.value) || CLOSING.has(token.value))) break
-      if (token.type === 'symbol' && FENCES.has(token.value)) depth++
-      if (token.type === 'symbol' && CLOSING.has(token.value)) depth--
-      text += ` ${this.#next().value}`
-    }
-    return { kind: 'symbol', name: text }
-  }
-
-  /** Skips units after a value: known words, and any `\text{}` that offers no second value. */
-  #skipUnits(left: Node): boolean {
-    if (left.kind === 'text' || left.kind === 'relation') return false
-    const start = this.#position
-    for (;;) {
-      const token = this.#peek()
-      if (token.type !== 'word' && token.type !== 'text') break
-      if (token.type === 'word' && (!UNITS.has(token.value) || (token.value.length === 1 && !token.spaced))) break
-      if (token.type === 'text' && !isUnitText(token.value)) break
-      this.#position++
-      if (this.#is('^')) {
-        this.#position++
-        this.#argument()
-      }
-      if (this.#is('/') && ['word', 'text'].includes(this.#peek(1).type)) this.#position++
-    }
-    const after = this.#peek()
-    const ends =
-      after.type === 'end' ||
-      after.type === 'separator' ||
-      (after.type === 'symbol' &&
-        (CLOSING.has(after.value) || RELATIONS.has(after.value) || ',;'.includes(after.value)))
-    if (this.#position > start && ends) return true
-    this.#position = start
-    return false
+    return this.nested(() => this.#prefix(POWER.power))
   }
 }
-
-const isUnitText = (text: string): boolean =>
-  !/\d/.test(text) && text.split(/[^\p{L}]+/u).every((word) => !HEDGE_WORDS.has(word.toLowerCase()))
 
 const groupNode = (items: Node[]): Node => {
   const [only] = items
   return only !== undefined && items.length === 1 ? only : { kind: 'sequence', open: '(', close: ')', items }
-}
-
-/** Value of n/d with plain natural numbers, or null. */
-function plainFraction(node: Node): Rational | null {
-  if (node.kind !== 'binary' || node.operator !== '/') return null
-  if (node.left.kind !== 'number' || node.right.kind !== 'number') return null
-  if (node.left.decimals > 0 || node.right.decimals > 0 || node.right.value.numerator === 0n) return null
-  return node.left.value.numerator < node.right.value.numerator
-    ? { numerator: node.left.value.numerator, denominator: node.right.value.numerator }
-    : null
-}
-
-/** @throws Unparsable unless `whole` is an integer and `node` a proper fraction. */
-function mixedNumber(whole: Node, node: Node): Node {
-  const fraction = plainFraction(node)
-  if (whole.kind !== 'number' || whole.decimals > 0 || fraction === null)
-    throw new Unparsable('two numbers side by side')
-  return { kind: 'mixed', whole: integer(whole.value.numerator), fraction }
 }
 
 /** Tree of a normalised answer; null if it is not of a form this package reads. */

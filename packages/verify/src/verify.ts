@@ -1,11 +1,10 @@
 /** The public functions: extraction, equivalence, and both in one. */
 import { type Comparison, Comparer, isUnevaluated } from './compare.ts'
-import { extract, type ExtractOptions, type Extraction } from './extract.ts'
+import { extract, type ExtractOptions, type Extraction, findBoxed } from './extract.ts'
 import { LimitError, Work } from './limits.ts'
 import { normalizeAnswer, textKey } from './normalize.ts'
 import { type EquivalenceOptions, type ResolvedEquivalence, resolveEquivalence } from './options.ts'
 import { parse } from './parse.ts'
-import { closedBoxes, joinBoxes } from './scan.ts'
 
 /**
  * - `correct`, `incorrect`: decided.
@@ -118,11 +117,12 @@ export function isEquivalent(gold: string, prediction: string, options: Equivale
 const LONGEST_BARE_GOLD = 200
 
 /** The answer in a gold: its box if it has one, the answer of a worked solution, else all of it. */
-function goldAnswer(gold: string, options: ExtractOptions, work: Work): string {
-  const boxes = closedBoxes(gold, work)
-  if (boxes.length > 0) return joinBoxes(gold, boxes, work)
-  if (gold.length <= LONGEST_BARE_GOLD && !gold.includes('</think>')) return gold
-  return extract(gold, { ...(options.choices === undefined ? {} : { choices: options.choices }) }, work).answer ?? gold
+function goldAnswer(gold: string, work: Work): string {
+  const boxed = findBoxed(gold, true, work)
+  if (boxed !== null) return boxed.answer
+  if (gold.length > LONGEST_BARE_GOLD) return extract(gold, {}, work).answer ?? gold
+  if (parse(normalizeAnswer(gold, work), work) !== null) return gold
+  return extract(gold, { rules: ['answer-tag', 'answer-phrase'] }, work).answer ?? gold
 }
 
 /**
@@ -140,7 +140,7 @@ export function verify(gold: string, text: string, options: VerifyOptions = {}):
     extraction = extract(text, options, work)
     const { answer, alternatives } = extraction
     if (answer === null) return { status: 'no-answer', rule: 'empty' }
-    const expected = goldAnswer(gold, options, work)
+    const expected = goldAnswer(gold, work)
     const outcome = judge(expected, answer, resolved, work)
     if (outcome.status !== 'correct') return outcome
     const other = alternatives.some((value) => judge(expected, value, resolved, work).status !== 'correct')

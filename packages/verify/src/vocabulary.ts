@@ -77,6 +77,9 @@ export const MATRIX_ENVIRONMENTS: ReadonlySet<string> = new Set([
   'array',
 ])
 
+/** Matrices between bars. Kept as one opaque symbol. */
+export const DETERMINANT_ENVIRONMENTS: ReadonlySet<string> = new Set(['vmatrix', 'Vmatrix'])
+
 /** Words that put a second value beside the first. */
 export const SEPARATOR_WORDS: ReadonlySet<string> = new Set(['and', 'or'])
 

@@ -19,7 +19,7 @@ export function checkConfig(document: unknown, where: string): RunConfig {
 }
 
 const withAbsolutePath = (base: string) => (source: DataSourceConfig): DataSourceConfig =>
-  'path' in source && source.path !== undefined ? { ...source, path: resolve(base, source.path) } : source
+  'path' in source ? { ...source, path: resolve(base, source.path) } : source
 
 function withAbsoluteRewards(base: string, stage: StageConfig): StageConfig {
   if (stage.kind !== 'rl') return stage

@@ -47,9 +47,9 @@ const dataSource = z.discriminatedUnion('source', [
     weight,
   }),
   z.strictObject({
-    /** Grade-school word problems, in the official form. */
+    /** A file of grade-school word problems, in the official form. */
     source: z.literal('gsm8k'),
-    path: z.string().min(1).optional(),
+    path: z.string().min(1),
     target: z.enum(['solution', 'boxed']).default('solution'),
     weight,
   }),

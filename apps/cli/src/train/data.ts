@@ -2,7 +2,7 @@
  * From the sources of a stage to the examples the trainer asks for: rows → prompts, and for supervised learning the ids
  * of what is to be imitated. The position in the stream is the position in the rows; nothing else is kept.
  */
-import { arrayStream, digitsStream, gsm8kPath, loadGsm8k, loadRows, mixStreams, type Row, type RowStream } from '@revisual/data'
+import { arrayStream, digitsStream, loadGsm8k, loadRows, mixStreams, type Row, type RowStream } from '@revisual/data'
 import type { ModelPrompt, VisionLanguageModel } from '@revisual/model'
 import type { DataSource, RlExample, SftExample } from '@revisual/rl'
 import type { DataSourceConfig } from '../config/schema.js'
@@ -11,11 +11,8 @@ import type { PromptMaker } from './prompts.js'
 import { deriveSeed } from './seed.js'
 
 /** Rows with what is to be imitated in `solution`. */
-function withTarget(rows: readonly Row[], target: 'solution' | 'boxed', path: string): Row[] {
-  return rows.map((row) => {
-    if (target === 'boxed') return { ...row, solution: `\\boxed{${row.answer}}` }
-    return { ...row, source: row.source || path }
-  })
+function withTarget(rows: readonly Row[], target: 'solution' | 'boxed'): readonly Row[] {
+  return target === 'solution' ? rows : rows.map((row) => ({ ...row, solution: `\\boxed{${row.answer}}` }))
 }
 
 async function openSource(config: DataSourceConfig, seed: number): Promise<RowStream> {
@@ -25,12 +22,10 @@ async function openSource(config: DataSourceConfig, seed: number): Promise<RowSt
       const selection = { ...(kinds && { kinds }), ...(levels && { levels }) }
       return digitsStream({ split: 'train', modality, style, nameDigits, seed, ...selection })
     }
-    case 'gsm8k': {
-      const path = config.path ?? gsm8kPath('train')
-      return arrayStream(withTarget(await loadGsm8k(path), config.target, path), { seed })
-    }
+    case 'gsm8k':
+      return arrayStream(withTarget(await loadGsm8k(config.path), config.target), { seed })
     case 'file':
-      return arrayStream(withTarget(await loadRows(config.path), config.target, config.path), { seed })
+      return arrayStream(withTarget(await loadRows(config.path), config.target), { seed })
   }
 }
 

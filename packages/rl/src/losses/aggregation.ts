@@ -44,7 +44,9 @@ export function checkDenominators({ tokens, sequences }: Denominators, values: T
 /** Throws unless two arguments of a loss describe the same tokens. */
 export function checkSameShape(name: string, values: TokenValues, logProbs: TokenValues): void {
   if (values.length !== logProbs.length) {
-    throw new RangeError(`${name} has ${values.length} sequences, logProbs ${logProbs.length}; give one array per sequence.`)
+    throw new RangeError(
+      `${name} has ${values.length} sequences, logProbs ${logProbs.length}; give one array per sequence.`,
+    )
   }
   const wrong = values.findIndex((sequence, index) => sequence.length !== logProbs[index]?.length)
   if (wrong >= 0) {

@@ -231,12 +231,16 @@ export function addPolicyLossSums(parts: readonly PolicyLossSums[]): PolicyLossS
   return total
 }
 
-/** Metrics under TRL's names, from the sums of a whole optimizer batch. `kl` only where there was a reference. */
-export function policyLossMetrics(sums: PolicyLossSums): { readonly [metric: string]: number } {
+/**
+ * Metrics under TRL's names. `kl` only where there was a reference.
+ * @param sums of one whole optimizer batch, or of several together
+ * @param updates number of optimizer batches the sums are of; losses are their mean
+ */
+export function policyLossMetrics(sums: PolicyLossSums, updates = 1): { readonly [metric: string]: number } {
   const { tokens } = sums
   return {
-    loss: sums.loss,
-    policy_loss: sums.policyLoss,
+    loss: sums.loss / updates,
+    policy_loss: sums.policyLoss / updates,
     entropy: sums.entropy / tokens,
     'clip_ratio/low_mean': sums.clippedLow / tokens,
     'clip_ratio/high_mean': sums.clippedHigh / tokens,

@@ -31,11 +31,15 @@ const schema: OptionsSchema<EfficientLengthOptions> = {
     version: 1,
     vendor: 'revisual',
     validate(value) {
-      if (typeof value !== 'object' || value === null) return { issues: [{ message: 'must be an object with a budget' }] }
+      if (typeof value !== 'object' || value === null)
+        return { issues: [{ message: 'must be an object with a budget' }] }
       const given = new Map<string, unknown>(Object.entries(value))
       const unknown = [...given.keys()].filter((name) => !(name in allowed))
       const issues = [
-        ...unknown.map((name) => ({ message: `is unknown; allowed: ${Object.keys(allowed).join(', ')}`, path: [name] })),
+        ...unknown.map((name) => ({
+          message: `is unknown; allowed: ${Object.keys(allowed).join(', ')}`,
+          path: [name],
+        })),
         ...Object.entries(allowed).flatMap(([name, range]) =>
           (name !== 'budget' && !given.has(name)) || isAllowed(name, given.get(name))
             ? []

@@ -61,8 +61,11 @@ type Issue = { readonly message: string; readonly path?: readonly unknown[] | un
 
 /** One line per issue, with the path into the options. */
 export function optionsError(name: string, issues: readonly Issue[]): RewardError {
-  const step = (part: unknown) => (typeof part === 'object' && part !== null && 'key' in part ? String(part.key) : String(part))
-  const lines = issues.map(({ message, path }) => `options${(path ?? []).map((part) => `.${step(part)}`).join('')} ${message}`)
+  const step = (part: unknown) =>
+    typeof part === 'object' && part !== null && 'key' in part ? String(part.key) : String(part)
+  const lines = issues.map(
+    ({ message, path }) => `options${(path ?? []).map((part) => `.${step(part)}`).join('')} ${message}`,
+  )
   return new RewardError(name, 'options', lines.join('; '))
 }
 
@@ -94,7 +97,8 @@ async function importPlugin(use: string, url: string, exportName: string): Promi
   if (typeof found === 'function') {
     return { name: exportName === 'default' ? use : exportName, create: () => found as RewardFunction }
   }
-  if (typeof found === 'object' && found !== null && 'create' in found && 'name' in found) return found as AnyRewardPlugin
+  if (typeof found === 'object' && found !== null && 'create' in found && 'name' in found)
+    return found as AnyRewardPlugin
   throw exportError(use, exportName, Object.keys(module))
 }
 

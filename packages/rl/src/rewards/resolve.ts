@@ -58,7 +58,11 @@ function exported(manifest: { readonly [field: string]: unknown }, subpath: stri
   }
   const isMap =
     typeof exports === 'object' && !Array.isArray(exports) && Object.keys(exports).every((key) => key.startsWith('.'))
-  return isMap ? target((exports as { [key: string]: unknown })[subpath]) : subpath === '.' ? target(exports) : undefined
+  return isMap
+    ? target((exports as { [key: string]: unknown })[subpath])
+    : subpath === '.'
+      ? target(exports)
+      : undefined
 }
 
 /** Looks for a package in the `node_modules` of `baseDir` and of every folder above it. */
@@ -73,7 +77,9 @@ function resolvePackage(specifier: string, baseDir: string): string | undefined 
       const manifest = JSON.parse(readFileSync(manifestPath, 'utf8')) as { readonly [field: string]: unknown }
       const file = exported(manifest, `.${rest}`)
       if (file === undefined) {
-        throw new Error(`${manifestPath} does not export '.${rest}' for the 'import' condition; use an entry that it exports.`)
+        throw new Error(
+          `${manifestPath} does not export '.${rest}' for the 'import' condition; use an entry that it exports.`,
+        )
       }
       return join(packageFolder, file)
     }

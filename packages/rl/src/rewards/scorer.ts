@@ -39,7 +39,10 @@ export interface Judge {
 }
 
 /** Throws when two functions would write the same metrics, or a number is out of range. */
-export function checkJudges(judges: readonly { name: string; weight: number }[], { timeout, onError }: ScorerOptions): void {
+export function checkJudges(
+  judges: readonly { name: string; weight: number }[],
+  { timeout, onError }: ScorerOptions,
+): void {
   if (judges.length === 0) throw new RangeError('There is no reward; give at least one.')
   const names = judges.map(({ name }) => name)
   const twice = names.find((name, index) => names.indexOf(name) !== index)
@@ -79,7 +82,12 @@ export async function scoreWith(
  * Calls a function in this thread. An asynchronous one is given up when the time is over; a synchronous loop cannot be
  * stopped from here, for that there is `RewardWorker`.
  */
-export async function callHere(name: string, reward: RewardFunction, batch: RewardBatch, timeout: number): Promise<unknown> {
+export async function callHere(
+  name: string,
+  reward: RewardFunction,
+  batch: RewardBatch,
+  timeout: number,
+): Promise<unknown> {
   const clock = new AbortController()
   const expired = new RewardError(name, 'timeout', `took longer than ${timeout} ms.`)
   let timer: NodeJS.Timeout | undefined

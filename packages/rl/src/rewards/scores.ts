@@ -40,7 +40,9 @@ const isRecord = (value: unknown): value is { readonly [key: string]: unknown } 
 export function checkValues(name: string, values: unknown, count: number): CheckedValues {
   const refuse = (message: string) => new RewardError(name, 'result', message)
   if (!Array.isArray(values)) {
-    throw refuse(`returned ${values === null ? 'null' : typeof values}; allowed: an array with one value per completion.`)
+    throw refuse(
+      `returned ${values === null ? 'null' : typeof values}; allowed: an array with one value per completion.`,
+    )
   }
   if (values.length !== count) {
     throw refuse(`returned ${values.length} values for ${count} completions; return one value (or null) for each.`)
@@ -56,7 +58,9 @@ export function checkValues(name: string, values: unknown, count: number): Check
     const parts = isRecord(value['parts']) ? value['parts'] : {}
     return {
       score: finite(value['score'], 'the score'),
-      parts: Object.fromEntries(Object.entries(parts).map(([part, number]) => [part, finite(number, `part '${part}'`)])),
+      parts: Object.fromEntries(
+        Object.entries(parts).map(([part, number]) => [part, finite(number, `part '${part}'`)]),
+      ),
     }
   })
   const partNames = [...new Set(checked.flatMap((value) => Object.keys(value?.parts ?? {})))]

@@ -7,7 +7,10 @@ import { workerSource } from './worker-source.js'
 export type ThreadReply =
   | { readonly kind: 'value'; readonly value: unknown }
   | { readonly kind: 'throw'; readonly message: string }
-  | { readonly kind: 'options'; readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[] }
+  | {
+      readonly kind: 'options'
+      readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[]
+    }
   | { readonly kind: 'no-options' }
   | { readonly kind: 'export'; readonly exports: readonly string[] }
   | { readonly kind: 'timeout' }
@@ -22,7 +25,10 @@ const GRACE = 100
 type Answer = { readonly id: number } & (
   | { readonly problem?: undefined; readonly value: unknown }
   | { readonly problem: 'throw'; readonly message: string }
-  | { readonly problem: 'options'; readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[] }
+  | {
+      readonly problem: 'options'
+      readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[]
+    }
   | { readonly problem: 'no-options' }
   | { readonly problem: 'export'; readonly exports: readonly string[] }
 )

@@ -12,7 +12,9 @@ import { messageOf } from './errors.js'
 
 /** What is used of esbuild. */
 interface Bundler {
-  build(options: { readonly [option: string]: unknown }): Promise<{ readonly outputFiles: readonly { readonly text: string }[] }>
+  build(options: {
+    readonly [option: string]: unknown
+  }): Promise<{ readonly outputFiles: readonly { readonly text: string }[] }>
 }
 
 function nodeRunsTypeScript(): boolean {

@@ -14,7 +14,15 @@ import {
   type RewardLookup,
   type RewardSpec,
 } from './load.js'
-import { callHere, checkJudges, DEFAULT_TIMEOUT, scoreWith, type Judge, type RewardScorer, type ScorerOptions } from './scorer.js'
+import {
+  callHere,
+  checkJudges,
+  DEFAULT_TIMEOUT,
+  scoreWith,
+  type Judge,
+  type RewardScorer,
+  type ScorerOptions,
+} from './scorer.js'
 import type { CombinedRewards } from './scores.js'
 import { RewardThread, type ThreadReply } from './thread.js'
 
@@ -69,7 +77,10 @@ class LoadedThread {
   call(index: number, name: string, batch: RewardBatch, timeout: number): Promise<unknown> {
     return this.#inTurn(async () => {
       if (!this.#thread) await this.#start()
-      const reply = await (this.#thread as unknown as RewardThread).request({ score: { index, batch, timeout } }, timeout)
+      const reply = await (this.#thread as unknown as RewardThread).request(
+        { score: { index, batch, timeout } },
+        timeout,
+      )
       return this.#value(name, reply, '', timeout)
     })
   }

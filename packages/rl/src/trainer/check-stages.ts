@@ -14,7 +14,13 @@ function checkCount(stage: string, name: string, value: number | undefined, leas
   throw new StageError(`Stage '${stage}': ${name} is ${value}; allowed: an integer ≥ ${least}.`)
 }
 
-function checkNumber(stage: string, name: string, value: number | undefined, allowed: string, fits: (value: number) => boolean): void {
+function checkNumber(
+  stage: string,
+  name: string,
+  value: number | undefined,
+  allowed: string,
+  fits: (value: number) => boolean,
+): void {
   if (value === undefined || fits(value)) return
   throw new StageError(`Stage '${stage}': ${name} is ${value}; allowed: ${allowed}.`)
 }
@@ -38,7 +44,13 @@ function checkRl<Prompt>(stage: RlStage<Prompt>, policy: Policy<Prompt>): void {
   checkCount(name, 'groupSize', stage.groupSize, 2)
   checkCount(name, 'updatesPerStep', stage.updatesPerStep, 1)
   checkCount(name, 'sampling.maxTokens', sampling.maxTokens, 1)
-  checkNumber(name, 'sampling.temperature', sampling.temperature, 'a number > 0 (greedy completions are all alike)', positive)
+  checkNumber(
+    name,
+    'sampling.temperature',
+    sampling.temperature,
+    'a number > 0 (greedy completions are all alike)',
+    positive,
+  )
   checkNumber(name, 'sampling.topP', sampling.topP, 'above 0, at most 1', (value) => value > 0 && value <= 1)
   checkCount(name, 'sampling.topK', sampling.topK, 0)
   checkNumber(name, 'advantageEpsilon', stage.advantageEpsilon, 'a number ≥ 0', notNegative)

@@ -7,7 +7,9 @@
  * @param lengths prompt plus completion tokens of each sequence
  */
 export function microBatches(lengths: readonly number[], tokenBudget: number): number[][] {
-  const order = lengths.map((_, index) => index).sort((a, b) => (lengths[a] as number) - (lengths[b] as number) || a - b)
+  const order = lengths
+    .map((_, index) => index)
+    .sort((a, b) => (lengths[a] as number) - (lengths[b] as number) || a - b)
   const pieces: number[][] = []
   let piece: number[] = []
   for (const index of order) {

@@ -18,7 +18,7 @@ import { selectByAdvantage, type PadSelection, type PadSettings } from '../pad.j
 import { createRandom, shuffle } from '../random.js'
 import { entropyCoefficient, temperatureAt } from '../schedules.js'
 import { mean } from '../statistics.js'
-import type { Completion, Policy, RlExample, StepOptions, TokenBatch, TokenScores } from '../types.js'
+import type { Completion, Policy, RlExample, StepOptions, StepReport, TokenBatch, TokenScores } from '../types.js'
 import type { Clock } from './clock.js'
 import { evenParts, microBatches } from './micro-batches.js'
 import type { Rollout, StepPosition } from './rollout.js'
@@ -31,7 +31,7 @@ import {
   type StagePad,
 } from './stages.js'
 import type { StepOutcome } from './step-outcome.js'
-import { update, type MicroBatch, type UpdateReport } from './update.js'
+import { update, type MicroBatch } from './update.js'
 
 export interface LearnOptions extends StepOptions {
   /** Optimizer steps of the stage done before. */
@@ -110,6 +110,17 @@ async function scoreAll<Prompt>(
 const pick = (values: ReadonlyMap<number, Float32Array>, indices: readonly number[]): LogProbs =>
   indices.map((index) => values.get(index) as Float32Array)
 
+function lossSettings<Prompt>(stage: RlStage<Prompt>, entropyCoefficient: number): PolicyLossSettings {
+  return {
+    clip: stage.clip ?? DEFAULT_CLIP,
+    aggregation: stage.aggregation ?? 'token-mean',
+    ...(stage.kl ? { kl: stage.kl } : {}),
+    ...(entropyCoefficient > 0
+      ? { entropy: { coefficient: entropyCoefficient, kind: stage.entropy?.kind ?? 'true-entropy' } }
+      : {}),
+  }
+}
+
 /** The part of one update that is made of the completions `piece`. */
 function microBatch<Prompt>(
   batch: Batch<Prompt>,
@@ -161,21 +172,17 @@ export async function learn<Prompt>(
   const score = (how: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>) =>
     clock.time('score', () => scoreAll(batch, indices, budget, how))
   const old = parts.length > 1 ? await score((some) => policy.score(some)) : null
-  const reference = stage.kl && policy.scoreReference ? await score((some) => (policy.scoreReference as typeof policy.score)(some)) : null
+  const scoreReference = stage.kl && policy.scoreReference?.bind(policy)
+  const reference = scoreReference ? await score(scoreReference) : null
 
   const gap = new SamplerGap()
   if (old) for (const [index, logProbs] of old) gap.add((completions[index] as Completion).logProbs, logProbs)
-  const reports: UpdateReport[] = []
+  const reports: StepReport[] = []
   const sums: PolicyLossSums[] = []
   let coefficient = 0
   for (const part of parts) {
     coefficient = stage.entropy ? entropyCoefficient(stage.entropy, updates + reports.length) : 0
-    const settings: PolicyLossSettings = {
-      clip: stage.clip ?? DEFAULT_CLIP,
-      aggregation: stage.aggregation ?? 'token-mean',
-      ...(stage.kl ? { kl: stage.kl } : {}),
-      ...(coefficient > 0 ? { entropy: { coefficient, kind: stage.entropy?.kind ?? 'true-entropy' } } : {}),
-    }
+    const settings = lossSettings(stage, coefficient)
     const denominators = denominatorsOf(part.map((index) => (completions[index] as Completion).completionIds.length))
     const microBatches = pieces(batch, part, budget).map((piece) =>
       microBatch(batch, piece, settings, denominators, old, reference, (own, { logProbs }) => {
@@ -193,11 +200,9 @@ export async function learn<Prompt>(
     skipped: reports.length - applied,
     selected: indices,
     metrics: {
-      ...policyLossMetrics(addPolicyLossSums(sums)),
+      ...policyLossMetrics(addPolicyLossSums(sums), reports.length),
       ...padMetrics,
       ...gap.metrics(),
-      loss: mean(reports.map(({ loss }) => loss)),
-      policy_loss: addPolicyLossSums(sums).policyLoss / parts.length,
       grad_norm: mean(reports.map(({ gradNorm }) => gradNorm)),
       ...(stage.entropy ? { entropy_coef: coefficient } : {}),
     },

@@ -17,7 +17,8 @@ export async function sftStep<Prompt>(
   clock: Clock,
 ): Promise<StepOutcome> {
   const denominators = denominatorsOf(examples.map(({ completionIds }) => completionIds.length))
-  if (denominators.tokens === 0) throw new RangeError(`Stage '${stage.name}': a batch has no completion token to learn.`)
+  if (denominators.tokens === 0)
+    throw new RangeError(`Stage '${stage.name}': a batch has no completion token to learn.`)
   const settings = { aggregation: stage.aggregation ?? 'token-mean' }
   const sums: SftLossSums[] = []
   const lengths = examples.map(({ prompt, completionIds }) => policy.promptLength(prompt) + completionIds.length)
@@ -34,11 +35,11 @@ export async function sftStep<Prompt>(
       return result
     },
   }))
-  const { loss, gradNorm, applied } = await clock.time('update', () => update(policy, parts, options))
+  const { gradNorm, applied } = await clock.time('update', () => update(policy, parts, options))
   return {
     tokens: lengths.reduce((total, length) => total + length, 0),
     applied: applied ? 1 : 0,
     skipped: applied ? 0 : 1,
-    metrics: { ...sftLossMetrics(addSftLossSums(sums)), loss, grad_norm: gradNorm },
+    metrics: { ...sftLossMetrics(addSftLossSums(sums)), grad_norm: gradNorm },
   }
 }

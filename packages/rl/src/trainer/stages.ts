@@ -58,8 +58,7 @@ export interface SftStage<Prompt> extends StageSettings {
 
 /** PAD as a stage has it: τ may follow the steps of the stage. Default of the paper's variant: 1.0 → 0.3. */
 export type StagePad =
-  | (Omit<PaperPad, 'temperature'> & { readonly temperature?: number | TemperatureSchedule })
-  | ReleasedPad
+  (Omit<PaperPad, 'temperature'> & { readonly temperature?: number | TemperatureSchedule }) | ReleasedPad
 
 export interface RlStage<Prompt> extends StageSettings {
   readonly kind: 'rl'

@@ -18,14 +18,10 @@ export interface MicroBatch<Prompt> {
   readonly loss: (scores: TokenScores) => WideGradients
 }
 
-export interface UpdateReport extends StepReport {
-  /** Sum over micro-batches. */
-  readonly loss: number
-}
-
 const narrow = (arrays: readonly Float64Array[]) => arrays.map((values) => Float32Array.from(values))
 
-const isFinite = (arrays: readonly Float32Array[]) => arrays.every((values) => values.every((value) => Number.isFinite(value)))
+const isFinite = (arrays: readonly Float32Array[]) =>
+  arrays.every((values) => values.every((value) => Number.isFinite(value)))
 
 function toTokenGradients({ loss, logProbGradients, entropyGradients }: WideGradients): TokenGradients {
   return {
@@ -40,19 +36,18 @@ export async function update<Prompt>(
   policy: Policy<Prompt>,
   microBatches: readonly MicroBatch<Prompt>[],
   options: StepOptions,
-): Promise<UpdateReport> {
-  let total = 0
+): Promise<StepReport> {
+  let finite = true
   for (const { batch, loss } of microBatches) {
     await policy.accumulate(batch, (scores) => {
       const gradients = toTokenGradients(loss(scores))
-      total += gradients.loss
       const { logProbGradients, entropyGradients = [] } = gradients
       if (Number.isFinite(gradients.loss) && isFinite(logProbGradients) && isFinite(entropyGradients)) return gradients
-      total = NaN
+      finite = false
       return { loss: NaN, logProbGradients: logProbGradients.map(({ length }) => new Float32Array(length).fill(NaN)) }
     })
-    if (Number.isNaN(total)) break
+    if (!finite) break
   }
   const report = await policy.step(options)
-  return { loss: total, ...report, applied: report.applied && Number.isFinite(total) }
+  return { ...report, applied: report.applied && finite }
 }

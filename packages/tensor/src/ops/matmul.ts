@@ -14,7 +14,7 @@ import {
 } from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
 import { add, copy, sumTo } from './elementwise.js'
-import { reshape, transpose } from './view.js'
+import { expand, reshape, transpose } from './view.js'
 
 /** The operand's layout with exactly three batch dimensions, or null when strides cannot express it. */
 function batched(layout: Layout, batch: Shape): Layout | null {
@@ -54,7 +54,10 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul()')
   const layoutA = batched(a.layout, batch)
   const layoutB = batched(b.layout, batch)
-  if (!layoutA || !layoutB) return matmul(layoutA ? a : copy(a), layoutB ? b : copy(b))
+  if (!layoutA || !layoutB) {
+    // More than three batch dimensions, broadcast so that no strides walk them: the operand is repeated.
+    return matmul(layoutA ? a : copy(expand(a, [...batch, m, k])), layoutB ? b : copy(expand(b, [...batch, k, n])))
+  }
   const [b0 = 1, b1 = 1, b2 = 1] = layoutA.shape
   const shape = [...batch, m, n]
   const node = new Node(

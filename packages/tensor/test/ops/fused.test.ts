@@ -294,11 +294,11 @@ describe('linearLogProb', () => {
   test('never holds [T, V] logits', async () => {
     const { current } = device
     using _scope = current.scope()
-    const [tokens, width, vocabulary] = [512, 8, 4096]
+    const [tokens, width, vocabulary] = [128, 8, 2048]
     const hidden = upload(current, randomArray([tokens, width], 1)).detached(true)
     const weight = upload(current, randomArray([vocabulary, width], 2)).detached(true)
     const targets = current.tensor(new Uint32Array(tokens))
-    const { logProbs } = ops.linearLogProb(hidden, weight, targets, { chunkElements: 2 ** 16 })
+    const { logProbs } = ops.linearLogProb(hidden, weight, targets, { chunkElements: 2 ** 14 })
     current.memory.trim()
     current.memory.resetPeak()
     const before = current.memory.liveBytes

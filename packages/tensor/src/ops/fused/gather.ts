@@ -100,11 +100,11 @@ function replaceRows(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let row = wid.x;
   if (row >= params.count) { return; }
-  var from = 0xffffffffu;
-  for (var n = 0u; n < params.puts; n++) { if (load_indices(n) == row) { from = n; } }
+  var origin = 0xffffffffu;
+  for (var n = 0u; n < params.puts; n++) { if (load_indices(n) == row) { origin = n; } }
   for (var c = lidx; c < params.width; c += 64u) {
     var value = f32(load_x(row * params.width + c));
-    if (from != 0xffffffffu) { value = f32(load_rows(from * params.width + c)); }
+    if (origin != 0xffffffffu) { value = f32(load_rows(origin * params.width + c)); }
     store_y(row * params.width + c, value);
   }
 }`,

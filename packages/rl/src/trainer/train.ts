@@ -1,0 +1,388 @@
+/**
+ * The staged trainer. A step is a pure function of (policy, data cursor, seed, stage, step), and everything else that decides
+ * the future is in {@link TrainerState}: killed at any moment and resumed, a run ends as one never killed.
+ */
+import { readFile, mkdir, writeFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { scheduleValue } from '../schedules.js'
+import type { JsonValue, Policy, RlExample } from '../types.js'
+import { checkStages } from './check-stages.js'
+import { latestCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { Clock } from './clock.js'
+import { DivergenceError } from './divergence.js'
+import type {
+  Evaluation,
+  EvaluationPhase,
+  EvaluationRequest,
+  EvaluationResult,
+  MetricRecord,
+  StepSamples,
+} from './records.js'
+import { learn } from './rl-step.js'
+import { rollOut } from './rollout.js'
+import { RunFolder } from './run-folder.js'
+import { stepSamples } from './samples.js'
+import { sftStep } from './sft-step.js'
+import type { RlStage, SftStage, Stage } from './stages.js'
+import { checkSameRun, freshProgress, freshState, type StageEnd, type StageReport, type TrainerState } from './state.js'
+import type { StepOutcome } from './step-outcome.js'
+import { watch } from './stop-rule.js'
+
+/** Where a run is. */
+export interface RunPosition {
+  readonly stage: string
+  /** Steps of the stage done. */
+  readonly step: number
+  readonly globalStep: number
+}
+
+export interface TrainHooks<Prompt> {
+  /** Before anything else; `null` for a run that starts from the beginning. */
+  readonly onStart?: (resumedFrom: RunPosition | null) => void | Promise<void>
+  readonly onMetrics?: (record: MetricRecord) => void | Promise<void>
+  /** All completions of an rl step. */
+  readonly onSamples?: (samples: StepSamples<Prompt>) => void | Promise<void>
+  /** Before the first stage, after every stage, and every `evaluateEvery` steps. Must not change the policy. */
+  readonly evaluate?: (request: EvaluationRequest) => EvaluationResult | Promise<EvaluationResult>
+  readonly onCheckpoint?: (path: string) => void | Promise<void>
+  /** Something is wrong that the run survives, such as a damaged checkpoint. */
+  readonly onWarning?: (message: string) => void
+}
+
+export interface TrainOptions<Prompt> {
+  readonly policy: Policy<Prompt>
+  readonly stages: readonly Stage<Prompt>[]
+  /** Default 0. */
+  readonly seed?: number
+  /** Folder for metrics, samples and checkpoints. Absent: nothing is written, and the run cannot be resumed. */
+  readonly runDirectory?: string
+  /** Go on from the newest whole checkpoint of `runDirectory`, or start when there is none. Default false: refuse a used one. */
+  readonly resume?: boolean
+  readonly checkpoints?: {
+    /** Steps between checkpoints; the end of every stage has one too. Default 50. */
+    readonly every?: number
+    /** Checkpoints kept. Default 2, so that a damaged one has a predecessor. */
+    readonly keep?: number
+  }
+  /** Steps of a stage between evaluations. Absent: only before the first stage and after every stage. */
+  readonly evaluateEvery?: number
+  /** Optimizer steps in a row that may be lost to values that are not finite; the last of them ends the run. Default 3. */
+  readonly maxSkippedSteps?: number
+  /** Prompts per rl step whose completions are written to `samples/training.jsonl`. Default 1. */
+  readonly samplesPerStep?: number
+  /** The prompt as rewards see it. Default: the prompt itself when it is a string, else the row's `question`, else ''. */
+  readonly promptText?: (example: RlExample<Prompt>) => string
+  readonly hooks?: TrainHooks<Prompt>
+  /** Aborted: the step at hand is finished, or dropped if it has changed nothing yet; a checkpoint is saved; `train` returns. */
+  readonly signal?: AbortSignal
+}
+
+export interface TrainResult {
+  /** True when `signal` ended the run before its last stage was done. */
+  readonly interrupted: boolean
+  readonly globalStep: number
+  /** Finished stages, those before a resume included. */
+  readonly stages: readonly StageReport[]
+  readonly evaluations: readonly Evaluation[]
+}
+
+/** Records shown when a run diverges. */
+const RECENT = 5
+
+const defaultPromptText = <Prompt>({ prompt, row }: RlExample<Prompt>): string => {
+  if (typeof prompt === 'string') return prompt
+  return typeof row['question'] === 'string' ? row['question'] : ''
+}
+
+class Run<Prompt> {
+  readonly #options: TrainOptions<Prompt>
+  readonly #policy: Policy<Prompt>
+  readonly #hooks: TrainHooks<Prompt>
+  readonly #folder: RunFolder | null
+  #state: TrainerState
+  #recent: readonly MetricRecord[] = []
+
+  constructor(options: TrainOptions<Prompt>, folder: RunFolder | null, state: TrainerState) {
+    this.#options = options
+    this.#policy = options.policy
+    this.#hooks = options.hooks ?? {}
+    this.#folder = folder
+    this.#state = state
+  }
+
+  /** Runs all stages that are left. */
+  async stages(): Promise<TrainResult> {
+    const { stages } = this.#options
+    const first = stages[this.#state.stage]
+    if (first && this.#state.globalStep === 0 && !this.#aborted) await this.#evaluate(first, 'before')
+    while (this.#state.stage < stages.length) {
+      const stage = stages[this.#state.stage] as Stage<Prompt>
+      await this.#enter(stage)
+      while (this.#state.progress.ended === null && !this.#aborted) await this.#step(stage)
+      if (this.#state.globalStep > 0) await this.#save(stage)
+      if (this.#aborted || !(await this.#leave(stage))) return this.#result(true)
+    }
+    return this.#result(false)
+  }
+
+  get #aborted(): boolean {
+    return this.#options.signal?.aborted ?? false
+  }
+
+  #result(interrupted: boolean): TrainResult {
+    const { globalStep, finished, evaluations } = this.#state
+    return { interrupted, globalStep, stages: finished, evaluations }
+  }
+
+  async #enter(stage: Stage<Prompt>): Promise<void> {
+    const { progress } = this.#state
+    if (stage.trainable) this.#policy.setTrainable(stage.trainable)
+    if (progress.step > 0) return stage.data.restore(progress.cursor)
+    if (progress.ended) return
+    if (stage.resetOptimizer ?? true) await this.#policy.resetOptimizer()
+    if (stage.kind === 'rl' && stage.kl) await this.#policy.snapshotReference?.()
+  }
+
+  /** Evaluates a finished stage and goes on to the next one. @returns false when aborted meanwhile */
+  async #leave(stage: Stage<Prompt>): Promise<boolean> {
+    if (!(await this.#evaluate(stage, 'after'))) return false
+    const { progress, finished } = this.#state
+    const { step, applied, seconds, ended } = progress
+    const report = { name: stage.name, kind: stage.kind, steps: step, updates: applied, seconds }
+    const end = ended ?? { end: 'steps', reason: 'all steps done' }
+    this.#state = {
+      ...this.#state,
+      stage: this.#state.stage + 1,
+      progress: freshProgress,
+      finished: [...finished, { ...report, ...end }],
+    }
+    return true
+  }
+
+  /** One step of the present stage: data, work, records, then what is due. */
+  async #step(stage: Stage<Prompt>): Promise<void> {
+    const clock = new Clock()
+    const { progress } = this.#state
+    // By value: what comes back from a source may be its own, changing object.
+    const cursor = JSON.parse(JSON.stringify(stage.data.state())) as JsonValue
+    const done = stage.kind === 'sft' ? await this.#sft(stage, clock) : await this.#rl(stage, clock)
+    if (done === 'no-data') return this.#end('data', 'the data source is exhausted')
+    if (done === 'dropped') {
+      stage.data.restore(cursor)
+      return
+    }
+    const { applied, skipped, tokens, metrics } = done
+    const step = progress.step + 1
+    const learningRate = this.#learningRate(stage)
+    const lost = applied > 0 ? 0 : this.#state.skippedInRow + skipped
+    this.#state = {
+      ...this.#state,
+      globalStep: this.#state.globalStep + 1,
+      tokens: this.#state.tokens + tokens,
+      skipped: this.#state.skipped + skipped,
+      skippedInRow: lost,
+      emptySelections: this.#state.emptySelections + (applied + skipped === 0 ? 1 : 0),
+      progress: {
+        ...progress,
+        step,
+        updates: progress.updates + applied + skipped,
+        applied: progress.applied + applied,
+        seconds: progress.seconds + clock.elapsed,
+        cursor: stage.data.state(),
+      },
+    }
+    await this.#record(stage, {
+      ...metrics,
+      learning_rate: learningRate,
+      num_tokens: this.#state.tokens,
+      skipped_steps: this.#state.skipped,
+      ...(stage.kind === 'rl' && stage.pad ? { 'pad/num_empty_batches': this.#state.emptySelections } : {}),
+      ...clock.metrics(),
+    })
+    if (lost >= (this.#options.maxSkippedSteps ?? 3)) throw new DivergenceError(stage.name, step, lost, this.#recent)
+    await this.#afterStep(stage)
+  }
+
+  async #afterStep(stage: Stage<Prompt>): Promise<void> {
+    const { step } = this.#state.progress
+    const { evaluateEvery, checkpoints } = this.#options
+    if (step === stage.steps && this.#state.progress.ended === null) return this.#end('steps', 'all steps done')
+    if (this.#state.progress.ended) return
+    if (evaluateEvery !== undefined && step % evaluateEvery === 0) await this.#evaluate(stage, 'during')
+    if (step % (checkpoints?.every ?? 50) === 0) await this.#save(stage)
+  }
+
+  #learningRate({ learningRate, steps }: Stage<Prompt>): number {
+    return scheduleValue(learningRate, this.#state.progress.step, steps)
+  }
+
+  #stepOptions(stage: Stage<Prompt>) {
+    const { weightDecay = 0, maxGradNorm } = stage
+    return {
+      learningRate: this.#learningRate(stage),
+      weightDecay,
+      ...(maxGradNorm === undefined ? {} : { maxGradNorm }),
+    }
+  }
+
+  async #sft(stage: SftStage<Prompt>, clock: Clock): Promise<StepOutcome | 'no-data'> {
+    const examples = await clock.time('data', async () => stage.data.next(stage.batchSize))
+    if (examples.length === 0) return 'no-data'
+    return sftStep(this.#policy, stage, examples, this.#stepOptions(stage), clock)
+  }
+
+  async #rl(stage: RlStage<Prompt>, clock: Clock): Promise<StepOutcome | 'no-data' | 'dropped'> {
+    const { signal, promptText = defaultPromptText, seed = 0 } = this.#options
+    const examples = await clock.time('data', async () => stage.data.next(stage.promptsPerStep))
+    if (examples.length === 0) return 'no-data'
+    const position = { seed, step: this.#state.progress.step + 1 }
+    let rollout
+    try {
+      rollout = await rollOut(this.#policy, stage, examples, position, promptText, clock, signal)
+    } catch (thrown) {
+      // Nothing was learnt yet, so the step can be done again after a resume.
+      if (this.#aborted) return 'dropped'
+      throw thrown
+    }
+    const options = { ...this.#stepOptions(stage), updates: this.#state.progress.updates }
+    const outcome = await learn(this.#policy, stage, rollout, position, options, clock)
+    const samples = stepSamples(rollout, outcome.selected, stage.groupSize, {
+      stage: stage.name,
+      step: position.step,
+      globalStep: this.#state.globalStep + 1,
+    })
+    await this.#recordSamples(samples)
+    return { ...outcome, metrics: { ...rollout.metrics, ...outcome.metrics } }
+  }
+
+  async #recordSamples(samples: StepSamples<Prompt>): Promise<void> {
+    const { stage, step, globalStep, prompts } = samples
+    for (const { example, completions } of prompts.slice(0, this.#options.samplesPerStep ?? 1)) {
+      const { id, row } = example
+      this.#folder?.appendSamples({ stage, step, global_step: globalStep, id, row, completions })
+      this.#count('samples')
+    }
+    await this.#hooks.onSamples?.(samples)
+  }
+
+  async #record(stage: Stage<Prompt>, metrics: { readonly [metric: string]: string | number }): Promise<void> {
+    const { globalStep, progress } = this.#state
+    const record = { stage: stage.name, step: progress.step, global_step: globalStep, ...metrics }
+    this.#recent = [...this.#recent, record].slice(-RECENT)
+    this.#folder?.appendMetrics(record)
+    this.#count('metrics')
+    if (stage.stop && progress.ended === null && progress.step > 0) {
+      const { state, reason } = watch(stage.stop, progress.stop, metrics)
+      this.#state = { ...this.#state, progress: { ...progress, stop: state } }
+      if (reason !== null) this.#end('stop-rule', reason)
+    }
+    await this.#hooks.onMetrics?.(record)
+  }
+
+  #count(file: 'metrics' | 'samples'): void {
+    const { records } = this.#state
+    this.#state = { ...this.#state, records: { ...records, [file]: records[file] + 1 } }
+  }
+
+  #end(end: StageEnd, reason: string): void {
+    this.#state = { ...this.#state, progress: { ...this.#state.progress, ended: { end, reason } } }
+  }
+
+  /** @returns false when the evaluation was given up because the run was aborted */
+  async #evaluate(stage: Stage<Prompt>, phase: EvaluationPhase): Promise<boolean> {
+    const { evaluate } = this.#hooks
+    if (!evaluate) return true
+    const { globalStep, progress } = this.#state
+    const request = { stage: stage.name, step: progress.step, globalStep, phase }
+    const clock = new Clock()
+    let result: EvaluationResult
+    try {
+      result = await evaluate(request)
+    } catch (thrown) {
+      if (this.#aborted) return false
+      throw thrown
+    }
+    const metrics = Object.entries(result.metrics).map(([name, value]) => [`eval/${name}`, value] as const)
+    this.#state = { ...this.#state, evaluations: [...this.#state.evaluations, { ...request, ...result }] }
+    await this.#record(stage, { phase, ...Object.fromEntries(metrics), 'time/evaluation': clock.elapsed })
+    return true
+  }
+
+  async #save(stage: Stage<Prompt>): Promise<void> {
+    const folder = this.#folder
+    if (!folder) return
+    folder.sync()
+    const { globalStep } = this.#state
+    const state = { ...this.#state, progress: { ...this.#state.progress, cursor: stage.data.state() } }
+    const path = await writeCheckpoint(
+      folder.checkpoints,
+      globalStep,
+      this.#options.checkpoints?.keep ?? 2,
+      async (target) => {
+        await mkdir(join(target, 'policy'))
+        await this.#policy.save(join(target, 'policy'))
+        await writeFile(join(target, 'trainer.json'), `${JSON.stringify(state, null, 2)}\n`)
+      },
+    )
+    await this.#hooks.onCheckpoint?.(path)
+  }
+}
+
+async function restore<Prompt>(
+  options: TrainOptions<Prompt>,
+  folder: RunFolder,
+  fresh: TrainerState,
+): Promise<TrainerState> {
+  const warn = options.hooks?.onWarning ?? (() => undefined)
+  const path = await latestCheckpoint(folder.checkpoints, warn)
+  if (path === null) {
+    folder.rewind(fresh.records)
+    return fresh
+  }
+  const state = JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8')) as TrainerState
+  checkSameRun(state, fresh.seed, fresh.stageNames, path)
+  await options.policy.load(join(path, 'policy'))
+  const records = folder.rewind(state.records)
+  if (records.metrics < state.records.metrics) {
+    warn(
+      `${folder.metrics} has ${records.metrics} of the ${state.records.metrics} records of ${path}; the others are lost.`,
+    )
+  }
+  return { ...state, records }
+}
+
+/**
+ * Trains a policy through a list of stages.
+ *
+ * @throws {RangeError} for settings that cannot work, before anything runs
+ * @throws {RewardError} when a reward fails and its scorer was told to raise
+ * @throws {DivergenceError} after `maxSkippedSteps` optimizer steps in a row with values that are not finite
+ */
+export async function train<Prompt>(options: TrainOptions<Prompt>): Promise<TrainResult> {
+  const { stages, policy, seed = 0, runDirectory, resume = false, hooks } = options
+  checkStages(stages, policy)
+  for (const [name, value] of Object.entries({ ...options.checkpoints, evaluateEvery: options.evaluateEvery })) {
+    if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
+      throw new RangeError(`${name} is ${value}; allowed: an integer ≥ 1.`)
+    }
+  }
+  if (resume && runDirectory === undefined) throw new RangeError('resume needs a runDirectory to resume from.')
+  const folder = runDirectory === undefined ? null : new RunFolder(runDirectory)
+  if (folder?.isUsed && !resume) {
+    throw new Error(
+      `${folder.path} holds a run already. Pass resume: true to continue it, or give another runDirectory.`,
+    )
+  }
+  const fresh = freshState(
+    seed,
+    stages.map(({ name }) => name),
+  )
+  const state = folder && resume ? await restore(options, folder, fresh) : fresh
+  const stage = stages[state.stage]
+  await hooks?.onStart?.(
+    state.globalStep === 0 || !stage
+      ? null
+      : { stage: stage.name, step: state.progress.step, globalStep: state.globalStep },
+  )
+  return new Run(options, folder, state).stages()
+}
