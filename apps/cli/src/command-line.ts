@@ -33,7 +33,11 @@ function number(flags: Flags, name: string, fallback: number, range: Range): num
   return optionalNumber(flags, name, range) ?? fallback
 }
 
-function optionalNumber(flags: Flags, name: string, { least, most = Infinity, whole = false }: Range): number | undefined {
+function optionalNumber(
+  flags: Flags,
+  name: string,
+  { least, most = Infinity, whole = false }: Range,
+): number | undefined {
   const value = flags[name]
   if (value === undefined) return undefined
   const parsed = typeof value === 'number' ? value : Number.NaN
@@ -146,7 +150,8 @@ export async function runCommandLine(argv: string[]): Promise<number> {
     if (!cli.matchedCommand && !asked) {
       const names = cli.commands.map(({ name }) => name)
       const [word] = cli.args
-      if (word !== undefined) throw new UserError(`There is no command '${word}'; allowed: ${names.join(', ')}.${didYouMean(word, names)}`)
+      if (word !== undefined)
+        throw new UserError(`There is no command '${word}'; allowed: ${names.join(', ')}.${didYouMean(word, names)}`)
       cli.outputHelp()
       return 1
     }
@@ -155,7 +160,9 @@ export async function runCommandLine(argv: string[]): Promise<number> {
   } catch (error) {
     // Mistakes in flags, found by cac, are the user's too.
     const isUsers = error instanceof UserError || (error instanceof Error && error.name === 'CACError')
-    process.stderr.write(`revisual: ${isUsers ? messageOf(error) : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    process.stderr.write(
+      `revisual: ${isUsers ? messageOf(error) : error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`,
+    )
     return 1
   }
 }

@@ -82,7 +82,7 @@ describe.each([
   })
 
   const tensor = (key: string) => tensors.get(key) as Float32Array
-  const layout = () => layOutTokens([{ prompt, continuation: [] }], 10, 2, true)
+  const layout = () => layOutTokens([{ prompt, continuation: [] }], { imageTokenId: 10, mergeSize: 2 }, 'packed')
 
   /** Mean negative log-prob of the labels, as a graph. */
   const labelLogProbs = () => {

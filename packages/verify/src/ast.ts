@@ -2,7 +2,7 @@
  * What an answer can be once parsed. One type for numbers, expressions and collections: whether `(1,2)` is a point or an
  * interval is not visible in the text, so brackets are kept and compared.
  */
-import type { Rational } from './rational.ts'
+import type { Rational } from './rational.js'
 
 export type RelationOperator = '=' | '≠' | '<' | '≤' | '>' | '≥' | '∈' | '≈' | '≡'
 export type BinaryOperator = '+' | '-' | '*' | '/' | '^' | 'mod'

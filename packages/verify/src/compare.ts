@@ -4,13 +4,13 @@
  * Not symmetric on purpose: a prediction may answer an inequality by its interval, but must not earn credit by repeating
  * the inequality it was asked to solve; and `name = value` is unwrapped only where the left side is a name.
  */
-import { type Node, some } from './ast.ts'
-import { LIMITS, type Work } from './limits.ts'
-import type { ResolvedEquivalence } from './options.ts'
-import { expandPlusMinus } from './plus-minus.ts'
-import { assignedValue, compareRelations, relationToInterval } from './relations.ts'
-import { compareScalars } from './scalar.ts'
-import { textKey } from './normalize.ts'
+import { type Node, some } from './ast.js'
+import { LIMITS, type Work } from './limits.js'
+import type { ResolvedEquivalence } from './options.js'
+import { expandPlusMinus } from './plus-minus.js'
+import { assignedValue, compareRelations, relationToInterval } from './relations.js'
+import { compareScalars } from './scalar.js'
+import { textKey } from './normalize.js'
 
 export type ComparisonRule = 'exact' | 'rounded' | 'numeric' | 'text' | 'collection' | 'relation' | 'matrix'
 export interface Comparison {
@@ -31,7 +31,7 @@ export class Comparer {
   }
 
   compare(gold: Node, prediction: Node): Comparison {
-    this.#work.spend(1)
+    this.#work.spend(4)
     if (gold.kind === 'relation' || prediction.kind === 'relation') return this.#relations(gold, prediction)
     if (gold.kind === 'text' || prediction.kind === 'text') return this.#texts(gold, prediction)
     const [goldItems, predictionItems] = [alternatives(gold), alternatives(prediction)]

@@ -1,6 +1,6 @@
 /** Place in a token list, with the counted nesting that bounds the parser's recursion. */
-import { LIMITS, type Work } from './limits.ts'
-import { type Token, Unparsable } from './tokens.ts'
+import { LIMITS, type Work } from './limits.js'
+import { type Token, Unparsable } from './tokens.js'
 
 export const RELATIONS: ReadonlySet<string> = new Set(['=', '≠', '<', '≤', '>', '≥', '∈', '≈', '≡'])
 export const OPENING: ReadonlySet<string> = new Set(['(', '[', '{', '\\{', '⟨'])

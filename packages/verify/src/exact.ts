@@ -2,8 +2,8 @@
  * Exact value of an expression, where it has one: a rational built by arithmetic, integer powers, factorials and
  * binomials. `null` covers all else: symbols, roots, division by zero, and results past the size limit.
  */
-import { type Node } from './ast.ts'
-import type { Work } from './limits.ts'
+import { type Node } from './ast.js'
+import type { Work } from './limits.js'
 import {
   add,
   binomial,
@@ -16,7 +16,7 @@ import {
   negate,
   power,
   type Rational,
-} from './rational.ts'
+} from './rational.js'
 
 const HUNDRED = integer(100n)
 

@@ -2,11 +2,11 @@
  * Finding the final answer in a completion: named rules, tried in the order given, each one forward scan. What stands
  * before the last `</think>` is never an answer, and neither is a box that was not closed.
  */
-import { LIMITS, type Work } from './limits.ts'
-import { normalizeAnswer } from './normalize.ts'
-import { parse } from './parse.ts'
-import { FUNCTIONS, PERCENT_WORDS, SEPARATOR_WORDS, UNITS } from './vocabulary.ts'
-import { closedBoxes, joinBoxes, lastNumber, mathSpans, type Span } from './scan.ts'
+import { LIMITS, type Work } from './limits.js'
+import { normalizeAnswer } from './normalize.js'
+import { parse } from './parse.js'
+import { FUNCTIONS, PERCENT_WORDS, SEPARATOR_WORDS, UNITS } from './vocabulary.js'
+import { closedBoxes, joinBoxes, lastNumber, mathSpans, type Span } from './scan.js'
 
 /**
  * - `boxed`: the last `\boxed{}`, joined with boxes that stand right beside it.
@@ -182,12 +182,15 @@ function findBare(text: string, work: Work): Found | null {
 
 const HEDGES = /(?<![\p{L}])(?:or|alternatively|perhaps|maybe|possibly|otherwise|either)(?![\p{L}])/giu
 
+/** Characters after a hedge word within which its value stands. */
+const HEDGE_REACH = 40
+
 /** Values that hedge words introduce in the text after the answer. */
 function findAlternatives(tail: string, work: Work): string[] {
   const alternatives: string[] = []
   for (const match of tail.slice(0, 400).matchAll(HEDGES)) {
     const start = match.index + match[0].length
-    const clause = tail.slice(start, Math.min(clauseEnd(tail, start, work), start + 80))
+    const clause = tail.slice(start, Math.min(clauseEnd(tail, start, work), start + HEDGE_REACH))
     const formula = mathSpans(clause, work)[0]
     const box = closedBoxes(clause, work)[0]
     const number = lastNumber(clause, work)

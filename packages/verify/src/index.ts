@@ -1,5 +1,5 @@
-export { DEFAULT_RULES, type ExtractionRule, type Extraction, type ExtractOptions } from './extract.ts'
-export type { EquivalenceOptions } from './options.ts'
+export { DEFAULT_RULES, type ExtractionRule, type Extraction, type ExtractOptions } from './extract.js'
+export type { EquivalenceOptions } from './options.js'
 export {
   extractAnswer,
   isEquivalent,
@@ -9,4 +9,4 @@ export {
   type Verification,
   verify,
   type VerifyOptions,
-} from './verify.ts'
+} from './verify.js'

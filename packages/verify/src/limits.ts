@@ -21,7 +21,7 @@ export const LIMITS = {
 } as const
 
 /** Steps beyond those that grow with the input. A plain pair takes a few hundred. */
-const FREE_STEPS = 2_000_000
+const FREE_STEPS = 1_000_000
 const STEPS_PER_CHARACTER = 40
 
 export class LimitError extends Error {}

@@ -1,11 +1,22 @@
 /** Number tokens and mixed numbers as nodes. */
-import type { Node } from './ast.ts'
-import { LIMITS, type Work } from './limits.ts'
-import { integer, type Rational, rational } from './rational.ts'
-import { Unparsable } from './tokens.ts'
+import type { Node } from './ast.js'
+import { LIMITS, type Work } from './limits.js'
+import { integer, type Rational, rational } from './rational.js'
+import { Unparsable } from './tokens.js'
 
-/** Exact value of a number token such as `12`, `.5`, `1.50e-3`. */
+/** `0.1(6)`: the value of the digits with the period once, less the value without, over 10^period − 1. */
+function repeatingNode(literal: string, work: Work): Node {
+  const [start = '', period = ''] = literal.slice(0, -1).split('(')
+  const [whole = '', fraction = ''] = start.split('.')
+  const digits = BigInt(whole + fraction + period) - BigInt(whole + fraction)
+  const value = rational(digits, 10n ** BigInt(fraction.length) * (10n ** BigInt(period.length) - 1n), work)
+  if (value === null) throw new Unparsable('number out of range')
+  return { kind: 'number', value, decimals: 0 }
+}
+
+/** Exact value of a number token such as `12`, `.5`, `1.50e-3`, `0.1(6)`. */
 export function numberNode(literal: string, work: Work): Node {
+  if (literal.endsWith(')')) return repeatingNode(literal, work)
   const [mantissa = '', exponentText] = literal.toLowerCase().split('e')
   const [whole = '', fraction = ''] = mantissa.split('.')
   const exponent = exponentText === undefined ? 0 : Number(exponentText)

@@ -2,7 +2,7 @@
  * Text-level clean-up before tokens are read: one alphabet for operators, no wrappers (`$…$`, `\boxed{…}`, `**…**`), no
  * closing punctuation. Every pass is a single scan; no regular expression here can look at a character twice.
  */
-import type { Work } from './limits.ts'
+import type { Work } from './limits.js'
 
 const REPLACEMENTS = new Map<string, string>([
   ...[...'−–—﹣-'].map((minus): [string, string] => [minus, '-']),
@@ -114,6 +114,9 @@ export function normalizeAnswer(answer: string, work: Work): string {
   return text
 }
 
+export const isDigit = (character: string | undefined): boolean =>
+  character !== undefined && character >= '0' && character <= '9'
+
 /** Commands that only set type. */
 const STYLE =
   /\\(?:text|mbox|textbf|textnormal|textrm|mathrm|mathbf|left|right|displaystyle|dfrac|tfrac|cfrac|[,;:! ])(?![a-zA-Z])/g
@@ -126,6 +129,16 @@ export function textKey(normalized: string, work: Work): string {
   work.spend(normalized.length)
   const plain = normalized.replace(STYLE, (command) => (command.endsWith('frac') ? '\\frac' : ' '))
   let key = ''
-  for (const character of plain) if (!' \t\r\n$'.includes(character)) key += character
+  let spaced = false
+  for (const character of plain) {
+    if (' \t\r\n$'.includes(character)) {
+      spaced = true
+      continue
+    }
+    // `1 2` is not `12`.
+    if (spaced && isDigit(character) && isDigit(key.at(-1))) key += ' '
+    spaced = false
+    key += character
+  }
   return key.length > 2 && /^[\p{L}{}()'".,\-!?]+$/u.test(key) ? key.replace(/[{}()]/g, '').toLowerCase() : key
 }

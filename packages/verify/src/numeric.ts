@@ -5,10 +5,10 @@
  *
  * Source of the error rules: first-order running error analysis (Higham, Accuracy and Stability, section 3.3).
  */
-import { type Node, some } from './ast.ts'
-import { exactValue } from './exact.ts'
-import type { Work } from './limits.ts'
-import { type Rational, toNumber } from './rational.ts'
+import { type Node, some } from './ast.js'
+import { exactValue } from './exact.js'
+import type { Work } from './limits.js'
+import { type Rational, toNumber } from './rational.js'
 
 export interface Value {
   readonly re: number

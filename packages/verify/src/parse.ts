@@ -2,12 +2,12 @@
  * Pratt parser from tokens to {@link Node}. Binding powers, weakest first: separators, relations, ratio, union, sum,
  * product, factors side by side in an argument, postfix, power. Nesting is counted, so depth is bounded by {@link LIMITS} and not by the stack.
  */
-import { type BinaryOperator, type Node, type RelationOperator } from './ast.ts'
-import { LIMITS, type Work } from './limits.ts'
-import { CLOSING, Cursor, RELATIONS } from './cursor.ts'
-import { mixedNumber, numberNode, plainFraction } from './literals.ts'
-import { tokenize, Unparsable } from './tokens.ts'
-import { skipUnits } from './units.ts'
+import { type BinaryOperator, type Node, type RelationOperator } from './ast.js'
+import { LIMITS, type Work } from './limits.js'
+import { CLOSING, Cursor, RELATIONS } from './cursor.js'
+import { mixedNumber, numberNode, plainFraction } from './literals.js'
+import { tokenize, Unparsable } from './tokens.js'
+import { skipUnits } from './units.js'
 import {
   BINOMIAL_COMMANDS,
   DETERMINANT_ENVIRONMENTS,
@@ -16,7 +16,7 @@ import {
   MATRIX_ENVIRONMENTS,
   OPAQUE_COMMANDS,
   PERCENT_WORDS,
-} from './vocabulary.ts'
+} from './vocabulary.js'
 
 const POWER = {
   relation: 10,
@@ -193,7 +193,7 @@ class Parser extends Cursor {
     if (token.type === 'command') {
       if (token.value === 'bmod' || token.value === 'mod')
         return minimum > POWER.product ? null : this.#binary(left, 'mod', POWER.product + 1)
-      if (token.value === 'end') return null
+      if (token.value === 'end' || token.value === 'rfloor' || token.value === 'rceil') return null
       if (minimum >= POWER.argument && FUNCTIONS.has(token.value)) return null
       if (token.value === 'circ') {
         this.position++
@@ -352,6 +352,9 @@ class Parser extends Cursor {
     switch (name) {
       case 'pi':
         return { kind: 'constant', name: 'pi' }
+      case 'emptyset':
+      case 'varnothing':
+        return { kind: 'set', items: [] }
       case 'infty':
         return { kind: 'constant', name: 'infinity' }
       case 'lfloor':

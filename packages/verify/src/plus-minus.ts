@@ -1,7 +1,7 @@
 /** `a ± b` as the values it stands for. */
-import type { Node } from './ast.ts'
-import { some } from './ast.ts'
-import { LIMITS } from './limits.ts'
+import type { Node } from './ast.js'
+import { some } from './ast.js'
+import { LIMITS } from './limits.js'
 
 /**
  * The expressions a node with ± stands for: one per choice of every sign, or two with linked signs where ∓ occurs. A

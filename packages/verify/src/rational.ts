@@ -2,7 +2,7 @@
  * Exact rationals on BigInt. Sizes are estimated before anything is computed: a result that would pass the bit limit, or
  * that does not exist (division by zero), is `null`, and the caller goes on without an exact value.
  */
-import { LIMITS, type Work } from './limits.ts'
+import { LIMITS, type Work } from './limits.js'
 
 export interface Rational {
   readonly numerator: bigint
@@ -20,8 +20,9 @@ export const bitLength = (value: bigint): number => magnitude(value).toString(16
 const tooLong = (...values: bigint[]): boolean => values.some((value) => bitLength(value) > LIMITS.bits)
 
 function gcd(a: bigint, b: bigint, work: Work): bigint {
-  const words = Math.min(bitLength(a), bitLength(b)) / 64
-  work.spend(1 + Math.ceil(words * words))
+  // About 0.6 divisions a bit, each linear in the length.
+  const bits = Math.min(bitLength(a), bitLength(b))
+  work.spend(Math.ceil((bits / 2) * (1 + bits / 1024)))
   while (b !== 0n) [a, b] = [b, a % b]
   return a
 }
@@ -74,7 +75,8 @@ export function factorial(a: Rational, work: Work): Rational | null {
   if (a.denominator !== 1n || a.numerator < 0n || a.numerator > 10_000n) return null
   const n = Number(a.numerator)
   if (n * Math.log2(n + 1) > LIMITS.bits) return null
-  work.spend(n + 1)
+  // n products, on average half as long as the result.
+  work.spend(Math.ceil(n * (1 + (n * Math.log2(n + 1)) / 128)))
   let product = 1n
   for (let factor = 2n; factor <= a.numerator; factor++) product *= factor
   return integer(product)

@@ -1,7 +1,7 @@
 /** Equations and inequalities: what value they give a name, which interval they describe, when two say the same. */
-import { type Node, type RelationOperator, some } from './ast.ts'
-import type { Work } from './limits.ts'
-import { proportionality } from './scalar.ts'
+import { type Node, type RelationOperator, some } from './ast.js'
+import type { Work } from './limits.js'
+import { proportionality } from './scalar.js'
 
 type Relation = Node & { readonly kind: 'relation' }
 type Equal = (gold: Node, prediction: Node) => boolean

@@ -1,10 +1,10 @@
 /** Equality of two values: exactly where both are rational, else by value at seeded random points. */
-import { type Node, some } from './ast.ts'
-import { exactValue } from './exact.ts'
-import type { Work } from './limits.ts'
-import { closeness, collectNames, evaluate, isReal, type Point, samplePoints } from './numeric.ts'
-import type { ResolvedEquivalence } from './options.ts'
-import { isEqual, isWithin, type Rational } from './rational.ts'
+import { type Node, some } from './ast.js'
+import { exactValue } from './exact.js'
+import type { Work } from './limits.js'
+import { closeness, collectNames, evaluate, isReal, type Point, samplePoints } from './numeric.js'
+import type { ResolvedEquivalence } from './options.js'
+import { isEqual, isWithin, type Rational } from './rational.js'
 
 export type ScalarRule = 'exact' | 'rounded' | 'numeric'
 export interface ScalarVerdict {

@@ -1,5 +1,5 @@
 /** Single-pass scanners over completions: closed boxes, formulas, numbers. Every character is looked at once. */
-import type { Work } from './limits.ts'
+import type { Work } from './limits.js'
 
 /** Half-open range of the content, delimiters left out. */
 export interface Span {
@@ -102,7 +102,7 @@ export function mathSpans(text: string, work: Work): readonly Span[] {
 }
 
 const NUMBER =
-  /(?<![\p{Script=Latin}\d.,_^}])[-−+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.?\d+)?(?: ?\/ ?\d+| \d+\/\d+)?(?: ?\\?%| ?percent\b| ?pct\b)?/gu
+  /(?<![\p{Script=Latin}\d._^}])[-−+]?(?:\d{1,3}(?:,\d{3})+(?!\d)|\d+)?(?:\.?\d+)?(?: ?\/ ?\d+| \d+\/\d+)?(?: ?\\?%| ?percent\b| ?pct\b)?/gu
 
 export interface NumberSpan extends Span {
   /** No other number in the text. */

@@ -2,9 +2,9 @@
  * Tokens of a normalised answer, LaTeX or plain. Here, and not in the parser, live the two questions that need the
  * neighbouring characters: what is one number (`1,234`, `10\,080`, `1e-3`), and what is prose.
  */
-import { LIMITS, type Work } from './limits.ts'
-import { closingBrace } from './normalize.ts'
-import { IGNORED_COMMANDS, OPERATOR_COMMANDS, SEPARATOR_WORDS, TEXT_COMMANDS } from './vocabulary.ts'
+import { LIMITS, type Work } from './limits.js'
+import { closingBrace, isDigit } from './normalize.js'
+import { IGNORED_COMMANDS, OPERATOR_COMMANDS, SEPARATOR_WORDS, TEXT_COMMANDS } from './vocabulary.js'
 
 export interface Token {
   readonly type: 'number' | 'word' | 'text' | 'command' | 'symbol' | 'separator' | 'end'
@@ -18,8 +18,6 @@ export interface Token {
 /** The answer is not of a form this package reads. */
 export class Unparsable extends Error {}
 
-const isDigit = (character: string | undefined): boolean =>
-  character !== undefined && character >= '0' && character <= '9'
 const isLetter = (character: string | undefined): boolean => character !== undefined && /\p{L}/u.test(character)
 const isAsciiLetter = (character: string | undefined): boolean => character !== undefined && /[a-zA-Z]/.test(character)
 
@@ -50,6 +48,13 @@ function numberEnd(text: string, start: number): number {
   return end
 }
 
+/** Digits after `start` that repeat for ever, `\overline{3}` or `.\overline{3}`: the token's text and its end. */
+function repeatingDecimal(text: string, number: string, end: number): readonly [value: string, end: number] | null {
+  const match = /^(\.?)\\(?:overline|bar)\{(\d{1,20})\}/.exec(text.slice(end, end + 40))
+  if (match === null || number.includes('.') === (match[1] === '.')) return null
+  return [`${number}${match[1] ?? ''}(${match[2] ?? ''})`, end + match[0].length]
+}
+
 /** @throws Unparsable on a character or construct outside the answer language, and past the token limit. */
 export function tokenize(text: string, work: Work): Token[] {
   const tokens: Token[] = []
@@ -78,8 +83,9 @@ export function tokenize(text: string, work: Work): Token[] {
       i++
     } else if (isDigit(character) || (character === '.' && isDigit(text[i + 1]))) {
       const end = numberEnd(text, i)
-      push('number', text.slice(i, end))
-      i = end
+      const repeating = repeatingDecimal(text, text.slice(i, end), end)
+      push('number', repeating?.[0] ?? text.slice(i, end))
+      i = repeating?.[1] ?? end
     } else if (isLetter(character)) {
       let end = i
       while (isLetter(text[end])) end++

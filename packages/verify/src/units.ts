@@ -1,7 +1,7 @@
 /** Units after a value: they do not count, but whatever else stands there does. */
-import type { Node } from './ast.ts'
-import { CLOSING, type Cursor, RELATIONS } from './cursor.ts'
-import { HEDGE_WORDS, UNITS } from './vocabulary.ts'
+import type { Node } from './ast.js'
+import { CLOSING, type Cursor, RELATIONS } from './cursor.js'
+import { HEDGE_WORDS, UNITS } from './vocabulary.js'
 
 const isUnitText = (text: string): boolean =>
   !/\d/.test(text) && text.split(/[^\p{L}]+/u).every((word) => !HEDGE_WORDS.has(word.toLowerCase()))
@@ -10,17 +10,20 @@ const isUnitText = (text: string): boolean =>
 export function skipUnits(cursor: Cursor, left: Node, skipArgument: () => void): boolean {
   if (left.kind === 'text' || left.kind === 'relation') return false
   const start = cursor.position
+  let divided = false
   for (;;) {
     const token = cursor.peek()
     if (token.type !== 'word' && token.type !== 'text') break
-    if (token.type === 'word' && (!UNITS.has(token.value) || (token.value.length === 1 && !token.spaced))) break
+    if (token.type === 'word' && (!UNITS.has(token.value) || (token.value.length === 1 && !token.spaced && !divided)))
+      break
     if (token.type === 'text' && !isUnitText(token.value)) break
     cursor.position++
     if (cursor.is('^')) {
       cursor.position++
       skipArgument()
     }
-    if (cursor.is('/') && ['word', 'text'].includes(cursor.peek(1).type)) cursor.position++
+    divided = cursor.is('/') && ['word', 'text'].includes(cursor.peek(1).type)
+    if (divided) cursor.position++
   }
   const after = cursor.peek()
   const ends =

@@ -1,10 +1,10 @@
 /** The public functions: extraction, equivalence, and both in one. */
-import { type Comparison, Comparer, isUnevaluated } from './compare.ts'
-import { extract, type ExtractOptions, type Extraction, findBoxed } from './extract.ts'
-import { LimitError, Work } from './limits.ts'
-import { normalizeAnswer, textKey } from './normalize.ts'
-import { type EquivalenceOptions, type ResolvedEquivalence, resolveEquivalence } from './options.ts'
-import { parse } from './parse.ts'
+import { type Comparison, Comparer, isUnevaluated } from './compare.js'
+import { extract, type ExtractOptions, type Extraction, findBoxed } from './extract.js'
+import { LimitError, LIMITS, Work } from './limits.js'
+import { normalizeAnswer, textKey } from './normalize.js'
+import { type EquivalenceOptions, type ResolvedEquivalence, resolveEquivalence } from './options.js'
+import { parse } from './parse.js'
 
 /**
  * - `correct`, `incorrect`: decided.
@@ -49,6 +49,7 @@ function prepare(answer: string, options: ResolvedEquivalence, work: Work): stri
 const withoutPercent = (normalized: string): string => normalized.replace(/\\?%|percent(?:age)?|pct/gi, '').trim()
 
 function judge(gold: string, prediction: string, options: ResolvedEquivalence, work: Work): Outcome {
+  if (Math.max(gold.length, prediction.length) > LIMITS.answerLength) return { status: 'undecided', rule: 'limit' }
   const [g, p] = [prepare(gold, options, work), prepare(prediction, options, work)]
   if (g === '' || p === '') return { status: p === '' ? 'no-answer' : 'undecided', rule: 'empty' }
   const verdicts: Outcome[] = []
@@ -113,16 +114,17 @@ export function isEquivalent(gold: string, prediction: string, options: Equivale
   return onBudget(work, () => judge(gold, prediction, resolved, work))
 }
 
-/** Longer golds are worked solutions. */
+/** Longer golds that do not read as an answer are worked solutions. */
 const LONGEST_BARE_GOLD = 200
 
 /** The answer in a gold: its box if it has one, the answer of a worked solution, else all of it. */
-function goldAnswer(gold: string, work: Work): string {
+function goldAnswer(gold: string, choices: readonly string[] | undefined, work: Work): string {
+  if (choices !== undefined) return extract(gold, { choices, rules: ['choice'] }, work).answer ?? gold
   const boxed = findBoxed(gold, true, work)
   if (boxed !== null) return boxed.answer
-  if (gold.length > LONGEST_BARE_GOLD) return extract(gold, {}, work).answer ?? gold
   if (parse(normalizeAnswer(gold, work), work) !== null) return gold
-  return extract(gold, { rules: ['answer-tag', 'answer-phrase'] }, work).answer ?? gold
+  const marked: VerifyOptions = gold.length > LONGEST_BARE_GOLD ? {} : { rules: ['answer-tag', 'answer-phrase'] }
+  return extract(gold, marked, work).answer ?? gold
 }
 
 /**
@@ -140,7 +142,7 @@ export function verify(gold: string, text: string, options: VerifyOptions = {}):
     extraction = extract(text, options, work)
     const { answer, alternatives } = extraction
     if (answer === null) return { status: 'no-answer', rule: 'empty' }
-    const expected = goldAnswer(gold, work)
+    const expected = goldAnswer(gold, options.choices, work)
     const outcome = judge(expected, answer, resolved, work)
     if (outcome.status !== 'correct') return outcome
     const other = alternatives.some((value) => judge(expected, value, resolved, work).status !== 'correct')

@@ -16,10 +16,12 @@ export async function doctor(): Promise<void> {
   const child = spawn(process.execPath, [process.argv[1] ?? '', 'doctor', '--in-process'], { stdio: 'inherit' })
   const timer = setTimeout(() => child.kill('SIGKILL'), TIME_LIMIT_MS)
   const started = performance.now()
-  const { code, signal } = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>((resolve, reject) => {
-    child.once('error', reject)
-    child.once('exit', (exitCode, exitSignal) => resolve({ code: exitCode, signal: exitSignal }))
-  })
+  const { code, signal } = await new Promise<{ code: number | null; signal: NodeJS.Signals | null }>(
+    (resolve, reject) => {
+      child.once('error', reject)
+      child.once('exit', (exitCode, exitSignal) => resolve({ code: exitCode, signal: exitSignal }))
+    },
+  )
   clearTimeout(timer)
   if (code === 0) return
   if (signal !== null && performance.now() - started >= TIME_LIMIT_MS) {
@@ -41,7 +43,10 @@ const print = (name: string, value: string) => process.stdout.write(`${name.padE
 /** Billions of multiplications and additions a second in f32 products, measured for a second. */
 async function matmulRate(device: Device): Promise<number> {
   using _scope = device.scope()
-  const operand = device.tensor(Float32Array.from({ length: MATRIX * MATRIX }, (_, index) => (index % 7) - 3), [MATRIX, MATRIX])
+  const operand = device.tensor(
+    Float32Array.from({ length: MATRIX * MATRIX }, (_, index) => (index % 7) - 3),
+    [MATRIX, MATRIX],
+  )
   const multiply = async () => {
     using _step = device.scope()
     await device.eval([noGrad(() => matmul(operand, operand))])
@@ -66,7 +71,9 @@ async function checkArithmetic(device: Device): Promise<void> {
   const product = await matmul(device.tensor(values, [4, 4]), device.tensor(identity, [4, 4])).read()
   const wrong = values.findIndex((value, index) => product[index] !== value)
   if (wrong >= 0) {
-    throw new UserError(`The adapter computes wrongly: element ${wrong} of a 4 × 4 product is ${product[wrong]}, not ${values[wrong]}. Update the driver.`)
+    throw new UserError(
+      `The adapter computes wrongly: element ${wrong} of a 4 × 4 product is ${product[wrong]}, not ${values[wrong]}. Update the driver.`,
+    )
   }
 }
 
@@ -91,7 +98,9 @@ export async function examine(): Promise<void> {
   } catch (error) {
     if (!(error instanceof AdapterError)) throw error
     const variable = ['VK_DRIVER_FILES', 'VK_ICD_FILENAMES'].find((name) => process.env[name])
-    const hint = variable ? ` ${variable}=${process.env[variable]} limits Vulkan to that driver; unset it to try the others.` : ''
+    const hint = variable
+      ? ` ${variable}=${process.env[variable]} limits Vulkan to that driver; unset it to try the others.`
+      : ''
     throw new UserError(`${error.message}${hint}`)
   }
   try {
@@ -102,7 +111,10 @@ export async function examine(): Promise<void> {
     print('features', [...device.features].sort().join(', ') || 'none')
     print('binding', `${bytesText(limits.maxStorageBufferBindingSize)} at most`)
     print('buffer', `${bytesText(limits.maxBufferSize)} at most`)
-    print('workgroup', `${limits.maxComputeInvocationsPerWorkgroup} invocations, ${bytesText(limits.maxComputeWorkgroupStorageSize)} shared`)
+    print(
+      'workgroup',
+      `${limits.maxComputeInvocationsPerWorkgroup} invocations, ${bytesText(limits.maxComputeWorkgroupStorageSize)} shared`,
+    )
     print('bindings', `${limits.maxStorageBuffersPerShaderStage} storage buffers per kernel`)
     await checkArithmetic(device)
     print('matmul', `${(await matmulRate(device)).toFixed(1)} GFLOP/s (f32, ${MATRIX} × ${MATRIX}, 1 s)`)

@@ -1,5 +1,13 @@
 /** `revisual eval <model> --task …`: held-out accuracy of a model folder, with per-category tables and samples. */
-import { createTask, evaluate, renderEvaluation, taskNames, writeSamples, type Evaluation, type Task } from '@revisual/bench'
+import {
+  createTask,
+  evaluate,
+  renderEvaluation,
+  taskNames,
+  writeSamples,
+  type Evaluation,
+  type Task,
+} from '@revisual/bench'
 import { createPolicy } from '@revisual/model'
 import { didYouMean } from '../config/nearest.js'
 import { messageOf, UserError } from '../errors.js'
@@ -27,7 +35,9 @@ export interface EvaluateCommandOptions {
 
 function openTask(name: string, { n, seed }: EvaluateCommandOptions): Task {
   if (!taskNames.includes(name)) {
-    throw new UserError(`--task ${name}: there is no such task; allowed: ${taskNames.join(', ')}.${didYouMean(name, taskNames)}`)
+    throw new UserError(
+      `--task ${name}: there is no such task; allowed: ${taskNames.join(', ')}.${didYouMean(name, taskNames)}`,
+    )
   }
   const size = n === undefined ? {} : { n }
   try {
@@ -59,6 +69,10 @@ export async function evaluateModel(modelPath: string, options: EvaluateCommandO
       evaluations.push(evaluation)
       process.stdout.write(`${renderEvaluation(evaluation)}\n\n`)
     }
-    if (options.out !== undefined) await writeSamples(options.out, evaluations.flatMap(({ samples }) => samples))
+    if (options.out !== undefined)
+      await writeSamples(
+        options.out,
+        evaluations.flatMap(({ samples }) => samples),
+      )
   })
 }

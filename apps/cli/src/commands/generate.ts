@@ -36,7 +36,12 @@ export async function generateText(modelPath: string, question: string, options:
     const { n, seed, maxTokens, temperature, topP, topK } = options
     const completions = await createPolicy(model).sample([{ prompt, n, seed }], { maxTokens, temperature, topP, topK })
     for (const { text, completionIds, logProbs, finishReason } of completions) {
-      const record = { text, tokens: completionIds.length, logProb: logProbs.reduce((sum, each) => sum + each, 0), finishReason }
+      const record = {
+        text,
+        tokens: completionIds.length,
+        logProb: logProbs.reduce((sum, each) => sum + each, 0),
+        finishReason,
+      }
       process.stdout.write(`${options.json ? JSON.stringify(record) : text}\n`)
     }
   })

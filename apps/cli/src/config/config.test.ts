@@ -30,11 +30,20 @@ describe('checkConfig', () => {
   it('fills in defaults', () => {
     const config = checkConfig(minimal(), 'x.yaml')
     expect(config.seed).toBe(0)
-    expect(config.stages[1]).toMatchObject({ groupSize: 8, clip: { low: 0.2, high: 0.25, dual: 3 }, pad: null, kl: null })
+    expect(config.stages[1]).toMatchObject({
+      groupSize: 8,
+      clip: { low: 0.2, high: 0.25, dual: 3 },
+      pad: null,
+      kl: null,
+    })
   })
 
   const broken: [string, (config: ReturnType<typeof minimal>) => unknown, RegExp[]][] = [
-    ['an unknown key', (config) => ({ ...config, sead: 3 }), [/^\s+sead: there is no such key \(value 3\).*Did you mean 'seed'\?/m]],
+    [
+      'an unknown key',
+      (config) => ({ ...config, sead: 3 }),
+      [/^\s+sead: there is no such key \(value 3\).*Did you mean 'seed'\?/m],
+    ],
     [
       'an unknown key in a stage',
       (config) => ({ ...config, stages: [{ ...sft, learningRat: 1 }] }),
@@ -45,10 +54,26 @@ describe('checkConfig', () => {
       (config) => ({ ...config, stages: [{ ...sft, groupSize: 8 }] }),
       [/stages\[0\]\.groupSize: there is no such key/],
     ],
-    ['a kind that does not exist', (config) => ({ ...config, stages: [{ ...sft, kind: 'stf' }] }), [/stages\[0\]\.kind: "stf".*sft, rl.*'sft'/]],
-    ['a value of a wrong type', (config) => ({ ...config, stages: [{ ...sft, steps: 'many' }] }), [/stages\[0\]\.steps: "many" is not allowed/]],
-    ['a missing key', (config) => ({ ...config, stages: [{ ...sft, steps: undefined }] }), [/stages\[0\]\.steps: is missing/]],
-    ['a number out of range', (config) => ({ ...config, stages: [{ ...rl, groupSize: 1 }] }), [/stages\[0\]\.groupSize: 1 is not allowed.*>=2/]],
+    [
+      'a kind that does not exist',
+      (config) => ({ ...config, stages: [{ ...sft, kind: 'stf' }] }),
+      [/stages\[0\]\.kind: "stf".*sft, rl.*'sft'/],
+    ],
+    [
+      'a value of a wrong type',
+      (config) => ({ ...config, stages: [{ ...sft, steps: 'many' }] }),
+      [/stages\[0\]\.steps: "many" is not allowed/],
+    ],
+    [
+      'a missing key',
+      (config) => ({ ...config, stages: [{ ...sft, steps: undefined }] }),
+      [/stages\[0\]\.steps: is missing/],
+    ],
+    [
+      'a number out of range',
+      (config) => ({ ...config, stages: [{ ...rl, groupSize: 1 }] }),
+      [/stages\[0\]\.groupSize: 1 is not allowed.*>=2/],
+    ],
     [
       'a misspelt word in a list',
       (config) => ({ ...config, stages: [{ ...sft, trainable: ['vison'] }] }),
@@ -59,8 +84,16 @@ describe('checkConfig', () => {
       (config) => ({ ...config, stages: [{ ...sft, learningRate: { kind: 'cosin', from: 1 } }] }),
       [/stages\[0\]\.learningRate\.kind: "cosin".*constant, linear, cosine.*'cosine'/],
     ],
-    ['a word where a number or a schedule is wanted', (config) => ({ ...config, stages: [{ ...sft, learningRate: 'fast' }] }), [/learningRate: "fast".*number or object/]],
-    ['a model that is two things', (config) => ({ ...config, model: { preset: 'nano', path: 'x' } }), [/model\.(path|preset): there is no such key/]],
+    [
+      'a word where a number or a schedule is wanted',
+      (config) => ({ ...config, stages: [{ ...sft, learningRate: 'fast' }] }),
+      [/learningRate: "fast".*number or object/],
+    ],
+    [
+      'a model that is two things',
+      (config) => ({ ...config, model: { preset: 'nano', path: 'x' } }),
+      [/model\.(path|preset): there is no such key/],
+    ],
     ['stages of one name', (config) => ({ ...config, stages: [sft, sft] }), [/stages: .*names must differ/]],
     ['two mistakes at once', (config) => ({ ...config, sead: 1, out: 2 }), [/sead/, /out: 2/]],
   ]
@@ -72,10 +105,20 @@ describe('checkConfig', () => {
 describe('--set', () => {
   it('reaches keys, indices and named elements, and reads YAML values', () => {
     const config = minimal() as Record<string, unknown>
-    for (const set of ['seed=7', 'stages.mrl.steps=10', 'stages[0].batchSize=3', 'evaluation.samples=5', 'stages.1.pad=null']) {
+    for (const set of [
+      'seed=7',
+      'stages.mrl.steps=10',
+      'stages[0].batchSize=3',
+      'evaluation.samples=5',
+      'stages.1.pad=null',
+    ]) {
       applyOverride(config, set)
     }
-    expect(config).toMatchObject({ seed: 7, evaluation: { samples: 5 }, stages: [{ batchSize: 3 }, { steps: 10, pad: null }] })
+    expect(config).toMatchObject({
+      seed: 7,
+      evaluation: { samples: 5 },
+      stages: [{ batchSize: 3 }, { steps: 10, pad: null }],
+    })
   })
 
   it.each([
@@ -100,7 +143,13 @@ describe('readConfig', () => {
     const path = join(folder, 'run.yaml')
     const config = minimal() as Record<string, unknown>
     config['model'] = { path: './base' }
-    config['stages'] = [{ ...rl, rewards: [{ use: './mine.js#score' }, { use: 'accuracy' }], data: [{ source: 'file', path: 'a.jsonl' }] }]
+    config['stages'] = [
+      {
+        ...rl,
+        rewards: [{ use: './mine.js#score' }, { use: 'accuracy' }],
+        data: [{ source: 'file', path: 'a.jsonl' }],
+      },
+    ]
     await writeFile(path, JSON.stringify(config))
     const resolved = await readConfig(path)
     expect(resolved.model).toEqual({ path: join(folder, 'base') })

@@ -16,7 +16,10 @@ export function pathText(path: Path): string {
 }
 
 const valueAt = (value: unknown, path: Path): unknown =>
-  path.reduce<unknown>((at, key) => (typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined), value)
+  path.reduce<unknown>(
+    (at, key) => (typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined),
+    value,
+  )
 
 function show(value: unknown): string {
   const text = JSON.stringify(value)
@@ -26,7 +29,12 @@ function show(value: unknown): string {
 
 /** Object schemas reachable at a path; unions are narrowed by the value's discriminator where they have one. */
 function objectsAt(schema: z.core.$ZodType, value: unknown, path: Path): z.ZodObject[] {
-  if (schema instanceof z.ZodOptional || schema instanceof z.ZodDefault || schema instanceof z.ZodNullable || schema instanceof z.ZodPrefault) {
+  if (
+    schema instanceof z.ZodOptional ||
+    schema instanceof z.ZodDefault ||
+    schema instanceof z.ZodNullable ||
+    schema instanceof z.ZodPrefault
+  ) {
     return objectsAt(schema.unwrap(), value, path)
   }
   if (schema instanceof z.ZodPipe) return objectsAt(schema.in, value, path)
@@ -41,7 +49,8 @@ function objectsAt(schema: z.core.$ZodType, value: unknown, path: Path): z.ZodOb
     return (matching.length > 0 ? matching : options).flatMap((option) => objectsAt(option, value, path))
   }
   const [key, ...rest] = path
-  if (schema instanceof z.ZodArray) return key === undefined ? [] : objectsAt(schema.element, valueAt(value, [key]), rest)
+  if (schema instanceof z.ZodArray)
+    return key === undefined ? [] : objectsAt(schema.element, valueAt(value, [key]), rest)
   if (!(schema instanceof z.ZodObject)) return []
   if (key === undefined) return [schema]
   const field = schema.shape[String(key)] as z.core.$ZodType | undefined
@@ -50,7 +59,8 @@ function objectsAt(schema: z.core.$ZodType, value: unknown, path: Path): z.ZodOb
 
 /** Of a union's failures, those of the alternative that came closest: the fewest issues at its top. */
 function closest(alternatives: readonly (readonly Issue[])[]): readonly Issue[] {
-  const atTop = (issues: readonly Issue[]) => issues.filter((issue) => issue.path.length === 0 && issue.code === 'invalid_type').length
+  const atTop = (issues: readonly Issue[]) =>
+    issues.filter((issue) => issue.path.length === 0 && issue.code === 'invalid_type').length
   return [...alternatives].sort((a, b) => atTop(a) - atTop(b) || a.length - b.length)[0] ?? []
 }
 
@@ -74,7 +84,8 @@ function describe(issue: Issue, path: Path, schema: z.core.$ZodType, input: unkn
     if (issue.errors.length > 0) {
       const inner = closest(issue.errors)
       const nested = inner.filter(({ path: below, code }) => below.length > 0 || code !== 'invalid_type')
-      if (nested.length > 0) return nested.flatMap((deeper) => describe(deeper, [...path, ...deeper.path], schema, input))
+      if (nested.length > 0)
+        return nested.flatMap((deeper) => describe(deeper, [...path, ...deeper.path], schema, input))
       const expected = issue.errors.flat().map((each) => (each.code === 'invalid_type' ? each.expected : each.message))
       return [`${at}: ${show(value)} is not allowed; expected ${[...new Set(expected)].join(' or ')}.`]
     }
@@ -84,10 +95,16 @@ function describe(issue: Issue, path: Path, schema: z.core.$ZodType, input: unkn
     const allowed = discriminatorValues(schema, input, holder, discriminator)
     const seen = valueAt(valueAt(input, holder), [discriminator])
     const hint = typeof seen === 'string' ? didYouMean(seen, allowed) : ''
-    return [`${pathText([...holder, discriminator])}: ${show(seen)} is not allowed; allowed: ${allowed.join(', ')}.${hint}`]
+    return [
+      `${pathText([...holder, discriminator])}: ${show(seen)} is not allowed; allowed: ${allowed.join(', ')}.${hint}`,
+    ]
   }
   if (issue.code === 'invalid_type') {
-    return [value === undefined ? `${at}: is missing; expected ${issue.expected}.` : `${at}: ${show(value)} is not allowed; expected ${issue.expected}.`]
+    return [
+      value === undefined
+        ? `${at}: is missing; expected ${issue.expected}.`
+        : `${at}: ${show(value)} is not allowed; expected ${issue.expected}.`,
+    ]
   }
   return [`${at}: ${show(value)} is not allowed: ${issue.message}.`]
 }

@@ -18,8 +18,10 @@ export function checkConfig(document: unknown, where: string): RunConfig {
   throw new ConfigError(`${where} is not a valid configuration:\n${issues.map((line) => `  ${line}`).join('\n')}`)
 }
 
-const withAbsolutePath = (base: string) => (source: DataSourceConfig): DataSourceConfig =>
-  'path' in source ? { ...source, path: resolve(base, source.path) } : source
+const withAbsolutePath =
+  (base: string) =>
+  (source: DataSourceConfig): DataSourceConfig =>
+    'path' in source ? { ...source, path: resolve(base, source.path) } : source
 
 function withAbsoluteRewards(base: string, stage: StageConfig): StageConfig {
   if (stage.kind !== 'rl') return stage

@@ -41,7 +41,10 @@ const dataSource = z.discriminatedUnion('source', [
     /** `reasoning`: worked solutions. `short`: bare boxed answers. `read`: name the digits. */
     style: z.enum(['reasoning', 'short', 'read']).default('reasoning'),
     kinds: z.array(z.enum(digitKinds)).min(1).optional(),
-    levels: z.array(z.literal([...digitLevels])).min(1).optional(),
+    levels: z
+      .array(z.literal([...digitLevels]))
+      .min(1)
+      .optional(),
     /** Whether a worked solution begins by naming the digits. */
     nameDigits: z.boolean().default(true),
     weight,
@@ -64,7 +67,10 @@ const dataSource = z.discriminatedUnion('source', [
 ])
 export type DataSourceConfig = z.infer<typeof dataSource>
 
-const trainable = z.array(z.enum(['text', 'vision'])).min(1).default(['text', 'vision'])
+const trainable = z
+  .array(z.enum(['text', 'vision']))
+  .min(1)
+  .default(['text', 'vision'])
 
 const optimisation = {
   learningRate: schedule,
@@ -77,7 +83,13 @@ const optimisation = {
   tokensPerMicroBatch: count.default(16_384),
 }
 
-const stageName = z.string().regex(/^[a-z0-9][a-z0-9-]*$/, 'must be lower-case letters, digits and dashes')
+/** What the model before any training is called in summaries; no stage may be called so. */
+export const baseName = 'base'
+
+const stageName = z
+  .string()
+  .regex(/^[a-z0-9][a-z0-9-]*$/, 'must be lower-case letters, digits and dashes')
+  .refine((name) => name !== baseName, 'is what the untrained model is called in summaries; choose another name')
 
 const sftStage = z.strictObject({
   name: stageName,
@@ -141,7 +153,11 @@ const rlStage = z.strictObject({
   onRewardError: z.union([z.literal('raise'), z.strictObject({ score: z.number() })]).default('raise'),
   pad: pad.nullable().default(null),
   clip: z
-    .strictObject({ low: probability.default(0.2), high: z.number().min(0).default(0.25), dual: z.number().gt(1).nullable().default(3) })
+    .strictObject({
+      low: probability.default(0.2),
+      high: z.number().min(0).default(0.25),
+      dual: z.number().gt(1).nullable().default(3),
+    })
     .prefault({}),
   aggregation: z.enum(['token-mean', 'sequence-mean']).default('token-mean'),
   kl: z
@@ -200,7 +216,10 @@ export const runConfig = z.strictObject({
       topP: positive.max(1).default(1),
       /** Of the digits tasks: kinds and levels of problems. Default all. */
       kinds: z.array(z.enum(digitKinds)).min(1).optional(),
-      levels: z.array(z.literal([...digitLevels])).min(1).optional(),
+      levels: z
+        .array(z.literal([...digitLevels]))
+        .min(1)
+        .optional(),
     })
     .prefault({}),
   checkpoints: z

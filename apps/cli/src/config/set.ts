@@ -24,7 +24,9 @@ function keysOf(container: Container): string[] {
 function locate(container: Container, key: string): string | number {
   if (!Array.isArray(container)) return key
   if (/^\d+$/.test(key)) return Number(key)
-  return container.findIndex((element: unknown) => isContainer(element) && !Array.isArray(element) && element['name'] === key)
+  return container.findIndex(
+    (element: unknown) => isContainer(element) && !Array.isArray(element) && element['name'] === key,
+  )
 }
 
 function read(container: Container, key: string | number): unknown {

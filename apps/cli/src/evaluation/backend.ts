@@ -22,7 +22,11 @@ export function policyBackend(name: string, policy: ModelPolicy, prompt: PromptM
       const other = requests.find((request) => request.maxTokens !== maxTokens || request.temperature !== temperature)
       if (other) throw new RangeError(`Request '${other.id}' asks for other sampling than the rest of its batch.`)
       const sampled = await Promise.all(
-        requests.map(async (request: GenerationRequest) => ({ prompt: await prompt(request), n: 1, seed: request.seed })),
+        requests.map(async (request: GenerationRequest) => ({
+          prompt: await prompt(request),
+          n: 1,
+          seed: request.seed,
+        })),
       )
       const completions = await policy.sample(sampled, { maxTokens, temperature, ...limits, ...(signal && { signal }) })
       return completions.map(generationOf)

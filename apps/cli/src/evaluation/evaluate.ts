@@ -11,7 +11,9 @@ export function evaluationTasks({ tasks, samples, seed, kinds, levels }: Evaluat
   return tasks.map((name) =>
     createTask(
       name,
-      name.startsWith('digits-') ? { n: samples, seed, ...(kinds && { kinds }), ...(levels && { levels }) } : { n: samples },
+      name.startsWith('digits-')
+        ? { n: samples, seed, ...(kinds && { kinds }), ...(levels && { levels }) }
+        : { n: samples },
     ),
   )
 }
@@ -24,7 +26,12 @@ export function taskResult({ n, accuracy, ci95, formatRate, meanTokens }: Evalua
 export async function runTask(
   task: Task,
   backend: Backend,
-  options: { readonly temperature: number; readonly seed: number; readonly maxTokens: number; readonly samplesPerProblem?: number },
+  options: {
+    readonly temperature: number
+    readonly seed: number
+    readonly maxTokens: number
+    readonly samplesPerProblem?: number
+  },
   label: string,
   signal?: AbortSignal,
 ): Promise<Evaluation> {
@@ -53,7 +60,13 @@ export async function evaluateStage(
   const results: { [task: string]: TaskResult } = {}
   const { temperature, seed, maxTokens } = config
   for (const task of evaluationTasks(config)) {
-    const evaluation = await runTask(task, backend, { temperature, seed, maxTokens }, `evaluate ${stage} on ${task.name}`, signal)
+    const evaluation = await runTask(
+      task,
+      backend,
+      { temperature, seed, maxTokens },
+      `evaluate ${stage} on ${task.name}`,
+      signal,
+    )
     await writeSamples(file(task.name), evaluation.samples)
     results[task.name] = taskResult(evaluation)
   }

@@ -21,7 +21,10 @@ const charts: readonly { readonly title: string; readonly metrics: readonly stri
   { title: 'Completion length (tokens)', metrics: ['completions/mean_length', 'completions/max_length'] },
   { title: 'Entropy (nats)', metrics: ['entropy'] },
   { title: 'KL to the reference', metrics: ['kl'] },
-  { title: 'PAD: completions kept and dropped', metrics: ['pad/num_selected_samples', 'pad/num_dropped_samples', 'pad/num_effective_samples'] },
+  {
+    title: 'PAD: completions kept and dropped',
+    metrics: ['pad/num_selected_samples', 'pad/num_dropped_samples', 'pad/num_effective_samples'],
+  },
   { title: 'Loss', metrics: ['loss'] },
   { title: 'Gradient norm', metrics: ['grad_norm'] },
   { title: 'Clip ratio', metrics: ['clip_ratio/*_mean'] },
@@ -72,7 +75,10 @@ export function escapeHtml(text: string): string {
 
 /** JSON that cannot end the script element it stands in. */
 function scriptJson(value: unknown): string {
-  return JSON.stringify(value).replace(/</g, '\\u003c').replace(/\u2028/g, '\\u2028').replace(/\u2029/g, '\\u2029')
+  return JSON.stringify(value)
+    .replace(/</g, '\\u003c')
+    .replace(/\u2028/g, '\\u2028')
+    .replace(/\u2029/g, '\\u2029')
 }
 
 function resultsHtml({ stages }: RunSummary): string {
@@ -116,9 +122,9 @@ function chosenSamples(samples: readonly SampleRecord[]): SampleRecord[] {
 export function renderReport(folder: RunFolder, summary: RunSummary): string {
   const fromHere = createRequire(import.meta.url)
   const uplot = (file: string) => readFileSync(fromHere.resolve(`uplot/dist/${file}`), 'utf8')
-  const records = folder.metrics.read().filter((record) => !('phase' in record))
+  const records = folder.readMetrics().filter((record) => !('phase' in record))
   const data = { charts: chartsOf(records), stages: stageStarts(records), steps: records.length }
-  const samples = chosenSamples(folder.samples.read())
+  const samples = chosenSamples(folder.readSamples())
     .map((sample) => sampleHtml(folder, sample))
     .join('\n')
   return `<!doctype html>

@@ -10,25 +10,37 @@ import { parse, stringify } from 'yaml'
 import type { RunConfig } from '../config/schema.js'
 import { UserError } from '../errors.js'
 import { writeAtomically } from './atomic.js'
-import { JsonLines } from './json-lines.js'
 import type { RunSummary } from './records.js'
 
 export type OpenMode = 'fresh' | 'resume' | 'overwrite'
 
 /** Everything a run folder may hold: what `--overwrite` may delete. */
-const OWN_ENTRIES = new Set(['config.yaml', 'metrics.jsonl', 'samples', 'checkpoints', 'model', 'report.html', 'summary.json'])
+const OWN_ENTRIES = new Set([
+  'config.yaml',
+  'metrics.jsonl',
+  'samples',
+  'checkpoints',
+  'model',
+  'report.html',
+  'summary.json',
+])
+
+/** Records of a JSONL file; what follows the last newline is half a record of a killed process. */
+function readLines<T>(path: string): T[] {
+  if (!existsSync(path)) return []
+  const lines = readFileSync(path, 'utf8').split('\n').slice(0, -1)
+  return lines.map((line) => JSON.parse(line) as T)
+}
 
 export class RunFolder {
-  readonly metrics: JsonLines<MetricRecord>
-  readonly samples: JsonLines<SampleRecord>
+  constructor(readonly path: string) {}
 
-  constructor(readonly path: string) {
-    this.metrics = new JsonLines(join(path, 'metrics.jsonl'))
-    this.samples = new JsonLines(join(path, 'samples', 'training.jsonl'))
+  readMetrics(): MetricRecord[] {
+    return readLines(join(this.path, 'metrics.jsonl'))
   }
 
-  get checkpoints(): string {
-    return join(this.path, 'checkpoints')
+  readSamples(): SampleRecord[] {
+    return readLines(join(this.path, 'samples', 'training.jsonl'))
   }
 
   get model(): string {
@@ -109,10 +121,14 @@ export function openRunFolder(config: RunConfig, mode: OpenMode): RunFolder {
   const path = config.out
   const occupied = existsSync(path) && readdirSync(path).length > 0
   if (occupied && mode === 'fresh') {
-    throw new UserError(`${path} exists already. Continue it with --resume, replace it with --overwrite, or give another 'out'.`)
+    throw new UserError(
+      `${path} exists already. Continue it with --resume, replace it with --overwrite, or give another 'out'.`,
+    )
   }
   if (occupied && mode === 'resume' && !existsSync(join(path, 'config.yaml'))) {
-    throw new UserError(`${path} is not a run folder (it has no config.yaml), so it cannot be resumed. Give another 'out'.`)
+    throw new UserError(
+      `${path} is not a run folder (it has no config.yaml), so it cannot be resumed. Give another 'out'.`,
+    )
   }
   if (occupied && mode === 'overwrite') clear(path)
   if (occupied && mode === 'resume') checkSameConfig(path, config)

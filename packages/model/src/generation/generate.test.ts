@@ -67,6 +67,14 @@ describe('generate', () => {
     expect(single?.ids).toEqual(first[0]?.ids)
   })
 
+  it('tells seeds above 32 bits apart and refuses others', async () => {
+    const draw = (seed: number) => generate(model.network, [{ prompt: prompts[1] as ModelPrompt, n: 1, seed }], options())
+    const [low, high] = [await draw(5), await draw(5 + 2 ** 40)]
+    expect(high[0]?.ids.join()).not.toBe(low[0]?.ids.join())
+    await expect(draw(-1)).rejects.toThrow(/seed is -1/)
+    await expect(draw(0.5)).rejects.toThrow(/seed is 0.5/)
+  })
+
   it('drops finished rows without changing the others', async () => {
     // Any token may stop, so sequences end at very different lengths.
     const stopIds = Array.from({ length: 64 }, (_, id) => id).filter((id) => id % 5 === 2)

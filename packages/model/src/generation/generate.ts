@@ -85,6 +85,14 @@ export async function generate(
   return slots.map(({ finishReason, ...slot }) => ({ ...slot, finishReason: finishReason ?? 'length' }))
 }
 
+/** The two words the sampler counts from. Seeds above 32 bits mix their upper bits into the second. */
+function seedWords(seed: number, sampleIndex: number): [number, number] {
+  if (!Number.isSafeInteger(seed) || seed < 0) {
+    throw new RangeError(`generate(): seed is ${seed}; allowed: an integer from 0 to 2^53 - 1.`)
+  }
+  return [seed >>> 0, (sampleIndex ^ Math.imul(Math.floor(seed / 2 ** 32), 0x9e3779b1)) >>> 0]
+}
+
 class Generation {
   readonly #device: Device
   readonly #weights: Weights
@@ -172,17 +180,13 @@ class Generation {
     const { architecture } = this.network
     const { text, tokens, vision } = architecture
     const sequences = this.requests.map(({ prompt }) => ({ prompt, continuation: [] }))
-    const layout = layOutTokens(sequences, tokens.image, vision.mergeSize, false)
+    const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
+    const layout = layOutTokens(sequences, options, 'rows')
     const { hidden, keyValues } = forward(this.network, layout)
     this.#prefixes = keyValues.map(({ keys, values }) =>
-      concat([keys, values], 1).reshape([layout.rows, layout.length, 2 * text.keyValueHeads, text.headSize]),
+      concat([keys, values], 1).reshape([sequences.length, -1, 2 * text.keyValueHeads, text.headSize]),
     )
-    const last = this.#active.map(
-      ({ requestIndex }) =>
-        (layout.starts[requestIndex] as number) +
-        (this.requests[requestIndex] as GenerationRequest).prompt.ids.length -
-        1,
-    )
+    const last = this.#active.map(({ requestIndex }) => layout.lastPromptPlace[requestIndex] as number)
     const rows = pickRows(hidden, Uint32Array.from(last))
     return { logits: linear(rows, headWeight(this.#weights, text)), keep: this.#prefixes }
   }
@@ -257,7 +261,7 @@ class Generation {
     const pairs = (values: (slot: Slot) => readonly [number, number]) =>
       this.#device.tensor(Uint32Array.from(rows.flatMap((slot) => values(slot))), [rows.length, 2])
     this.#sequences = pairs((slot) => [slot.requestIndex, request(slot).prompt.ids.length])
-    this.#seeds = pairs((slot) => [request(slot).seed >>> 0, slot.sampleIndex])
+    this.#seeds = pairs((slot) => seedWords(request(slot).seed, slot.sampleIndex))
   }
 
   /** Drops the rows of finished sequences. */

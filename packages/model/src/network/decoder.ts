@@ -1,23 +1,21 @@
 /**
- * The text decoder: pre-norm blocks of grouped-query attention with M-RoPE and a gated feed-forward. It works on rows of
- * packed tokens: [R, L] places, several sequences to a row told apart by segment ids, so that little is padding.
+ * The text decoder: pre-norm blocks of grouped-query attention with M-RoPE and a gated feed-forward, over a flat list of
+ * tokens. Which of them see each other is the business of the attention it is given.
  * Source: transformers `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
  */
-import { attention, rotary, type Tensor } from '@revisual/tensor'
+import { rotary, type Tensor } from '@revisual/tensor'
 import type { TextArchitecture } from '../config/architecture.js'
 import { mlps, norms, project, type Weights } from './layers.js'
+import type { TokenAttention } from './token-attention.js'
 
-/** Tokens as the decoder sees them; N = rows·length places. */
+/** Tokens as the decoder sees them. */
 export interface DecoderInput {
   /** Embedded tokens with visual tokens in place, [N, H]. */
   readonly embedded: Tensor
   /** [N, headSize / 2]. */
   readonly cos: Tensor
   readonly sin: Tensor
-  readonly rows: number
-  readonly length: number
-  /** u32 [R, L], equal for places of one sequence; absent when every row is one whole sequence. */
-  readonly segments?: Tensor
+  readonly attention: TokenAttention
 }
 
 /** Keys (rotated) and values of one layer, [N, keyValueHeads, headSize]. */
@@ -34,11 +32,9 @@ export interface DecoderOutput {
 
 export function decoder(weights: Weights, text: TextArchitecture, input: DecoderInput): DecoderOutput {
   const { heads, keyValueHeads, headSize, normEpsilon } = text
-  const { rows, length, cos, sin, segments } = input
+  const { attention, cos, sin } = input
   const norm = norms[text.norm]
   const mlp = mlps[text.mlp]
-  const mask = segments ? { querySegments: segments, keySegments: segments } : {}
-  const perHead = (x: Tensor) => x.reshape([rows, length, -1, headSize]).permute([0, 2, 1, 3])
   const keyValues: LayerKeyValues[] = []
   let x = input.embedded
   for (let layer = 0; layer < text.layers; layer++) {
@@ -50,9 +46,7 @@ export function decoder(weights: Weights, text: TextArchitecture, input: Decoder
     const keys = rotary(projected('k_proj', keyValueHeads), cos, sin)
     const values = projected('v_proj', keyValueHeads)
     keyValues.push({ keys, values })
-    const mixed = attention(perHead(queries), perHead(keys), perHead(values), { causal: true, ...mask })
-    const flat = mixed.permute([0, 2, 1, 3]).reshape([-1, heads * headSize])
-    x = x.add(project(weights, `${at}.self_attn.o_proj`, flat, false))
+    x = x.add(project(weights, `${at}.self_attn.o_proj`, attention(queries, keys, values), false))
     x = x.add(mlp(weights, `${at}.mlp`, norm(weights, `${at}.post_attention_layernorm`, x, normEpsilon), false))
   }
   return { hidden: norm(weights, 'model.norm', x, normEpsilon), keyValues }

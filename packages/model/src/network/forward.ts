@@ -6,6 +6,7 @@ import type { TokenLayout } from './batch.js'
 import { decoder, type DecoderOutput } from './decoder.js'
 import type { Weights } from './layers.js'
 import { noRow, pickRows } from './rows.js'
+import { tokenAttention } from './token-attention.js'
 import { visionBatch, visionTower } from './vision.js'
 
 /** A network: an architecture with a set of weights on a device. */
@@ -33,15 +34,12 @@ function embedTokens(network: Network, layout: TokenLayout): Tensor {
 /** Runs the model over a layout. */
 export function forward(network: Network, layout: TokenLayout): DecoderOutput {
   const { device, architecture, weights, textRotary } = network
-  const { rows, length, positions, segments } = layout
-  const { cos, sin } = textRotary.table(positions)
-  const half = architecture.text.headSize / 2
+  const { cos, sin } = textRotary.table(layout.positions)
+  const shape = [layout.ids.length, architecture.text.headSize / 2]
   return decoder(weights, architecture.text, {
     embedded: embedTokens(network, layout),
-    cos: device.tensor(cos, [rows * length, half]),
-    sin: device.tensor(sin, [rows * length, half]),
-    rows,
-    length,
-    ...(segments ? { segments: device.tensor(segments, [rows, length]) } : {}),
+    cos: device.tensor(cos, shape),
+    sin: device.tensor(sin, shape),
+    attention: tokenAttention(device, layout.attention),
   })
 }

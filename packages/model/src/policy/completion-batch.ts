@@ -33,11 +33,12 @@ export function scoreTokens(network: Network, batch: TokenBatch<ModelPrompt>, sa
   const sequences = batch.sequences.filter(({ completionIds }) => completionIds.length > 0)
   // The last token is predicted, never fed.
   const fed = sequences.map(({ prompt, completionIds }) => ({ prompt, continuation: completionIds.slice(0, -1) }))
-  const layout = layOutTokens(fed, tokens.image, vision.mergeSize, true)
-  const predictors: number[] = []
-  sequences.forEach(({ prompt, completionIds }, index) => {
-    const first = (layout.starts[index] as number) + prompt.ids.length - 1
-    for (let t = 0; t < completionIds.length; t++) predictors.push(first + t)
+  const sharing = new Set(fed.map(({ prompt }) => prompt)).size < fed.length
+  const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
+  const layout = layOutTokens(fed, options, sharing ? 'shared' : 'packed')
+  const predictors = sequences.flatMap(({ completionIds }, index) => {
+    const [last, next] = [layout.lastPromptPlace[index] as number, layout.continuationPlace[index] as number]
+    return completionIds.map((_, t) => (t === 0 ? last : next + t - 1))
   })
   const targets = sequences.flatMap(({ completionIds }) => completionIds)
   const outside = targets.find((id) => !(id >= 0 && id < text.vocabularySize))

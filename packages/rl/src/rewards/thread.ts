@@ -30,6 +30,7 @@ type Answer = { readonly id: number } & (
       readonly issues: readonly { readonly message: string; readonly path: readonly string[] }[]
     }
   | { readonly problem: 'no-options' }
+  | { readonly problem: 'timeout' }
   | { readonly problem: 'export'; readonly exports: readonly string[] }
 )
 
@@ -42,7 +43,8 @@ function replyOf(answer: Answer): ThreadReply {
     case 'options':
       return { kind: 'options', issues: answer.issues }
     case 'no-options':
-      return { kind: 'no-options' }
+    case 'timeout':
+      return { kind: answer.problem }
     case 'export':
       return { kind: 'export', exports: answer.exports }
   }
@@ -65,17 +67,13 @@ export class RewardThread {
     const worker = this.#worker
     const id = this.#requests++
     return new Promise((resolve) => {
-      let late = false
-      const signalled = setTimeout(() => (late = true), timeout)
       const expired = setTimeout(() => finish({ kind: 'timeout' }), timeout + GRACE)
       const onMessage = (answer: Answer) => {
-        // A function that gave up because its signal was aborted ran out of time, whatever it returned.
-        if (answer.id === id) finish(late ? { kind: 'timeout' } : replyOf(answer))
+        if (answer.id === id) finish(replyOf(answer))
       }
       const onError = (error: unknown) => finish({ kind: 'exit', message: messageOf(error) })
       const onExit = (code: number) => finish({ kind: 'exit', message: `its thread exited with code ${code}` })
       const finish = (reply: ThreadReply) => {
-        clearTimeout(signalled)
         clearTimeout(expired)
         worker.off('message', onMessage).off('error', onError).off('exit', onExit).unref()
         if (!isFatal(reply)) return resolve(reply)

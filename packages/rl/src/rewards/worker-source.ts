@@ -36,7 +36,11 @@ async function score({ index, batch, timeout }) {
   const clock = new AbortController()
   const timer = setTimeout(() => clock.abort(), timeout)
   try {
-    return { value: await rewards[index](batch, { signal: clock.signal }) }
+    const value = await rewards[index](batch, { signal: clock.signal })
+    // A function that gave up because its signal was aborted ran out of time, whatever it returned.
+    return clock.signal.aborted ? { problem: 'timeout' } : { value }
+  } catch (thrown) {
+    return clock.signal.aborted ? { problem: 'timeout' } : { problem: 'throw', message: text(thrown) }
   } finally {
     clearTimeout(timer)
   }

@@ -4,20 +4,21 @@
  */
 import { execute, type ExecutionHost } from '../graph/execute.js'
 import { contiguousLayout, bytesPerElement, checkShape, sizeOf, type DType, type Shape } from '../graph/shape.js'
-import { Node, type Storage } from '../graph/node.js'
+import { checkAlive, Node, type Storage } from '../graph/node.js'
 import { reachable, schedule, writtenBy } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
 import { BufferPool, type PoolStatistics } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder, type KernelTime } from './encoder.js'
+import { limitsOf, type DeviceLimits } from './limits.js'
 import { decode, emptyOf, encode, flatten, nesting, type Nested, type TensorData } from './transfer.js'
 import { AdapterError, DeviceLostError, GpuValidationError, OutOfMemoryError, ShapeError } from './errors.js'
 
 export interface DeviceOptions {
   readonly powerPreference?: GPUPowerPreference
   /** Lowers limits below the adapter's, for tests of what happens at them. */
-  readonly limits?: { readonly maxStorageBufferBindingSize?: number; readonly maxStorageBuffersPerShaderStage?: number }
+  readonly limits?: Partial<DeviceLimits>
   /** `false` runs every operation as a kernel of its own: the plain twin of the fused path. */
   readonly fusion?: boolean
   readonly label?: string
@@ -32,16 +33,6 @@ export interface LiveTensor {
 }
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
-const LIMITS = [
-  'maxStorageBufferBindingSize',
-  'maxBufferSize',
-  'maxStorageBuffersPerShaderStage',
-  'maxComputeWorkgroupStorageSize',
-  'maxComputeInvocationsPerWorkgroup',
-  'maxComputeWorkgroupSizeX',
-  'maxComputeWorkgroupSizeY',
-  'maxComputeWorkgroupSizeZ',
-] as const
 
 /**
  * Opens the preferred adapter with its full limits.
@@ -50,14 +41,11 @@ const LIMITS = [
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   const adapter = await requestAdapter(options.powerPreference)
-  const requiredLimits: Record<string, number> = {}
-  for (const name of LIMITS) requiredLimits[name] = adapter.limits[name]
-  Object.assign(requiredLimits, options.limits)
   const info = describeAdapter(adapter)
   try {
     const gpu = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
-      requiredLimits,
+      requiredLimits: limitsOf(adapter.limits),
       ...(options.label === undefined ? {} : { label: options.label }),
     })
     return new Device(gpu, info, adapter, options)
@@ -73,7 +61,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
 export class Device {
   readonly info: AdapterInfo
   readonly features: ReadonlySet<string>
-  readonly limits: GPUSupportedLimits
+  readonly limits: DeviceLimits
   /** Resolves, never rejects, when the device is lost. */
   readonly lost: Promise<DeviceLostError>
   private readonly pool: BufferPool
@@ -96,14 +84,14 @@ export class Device {
   ) {
     this.info = info
     this.features = new Set([...gpu.features])
-    this.limits = gpu.limits
-    this.pool = new BufferPool(gpu, gpu.limits.maxBufferSize)
+    this.limits = limitsOf(gpu.limits, options.limits)
+    this.pool = new BufferPool(gpu, this.limits.maxBufferSize)
     this.encoder = new Encoder(gpu, (error) => {
       // The cause: it replaces what its use was reported as.
       this.fault = error
     })
     this.pool.onDestroy = () => this.encoder.forgetBuffers()
-    this.maxLeaves = Math.max(4, Math.floor((gpu.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
+    this.maxLeaves = Math.max(4, Math.floor((this.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
     this.host = {
       limits: this.limits,
       isSoftware: info.isSoftware,
@@ -204,7 +192,6 @@ export class Device {
     if (data.length !== node.size) {
       throw new ShapeError(`write(): ${data.length} values for a tensor of ${node.size} elements.`)
     }
-    this.encoder.flush()
     this.upload(node, data)
   }
 
@@ -428,6 +415,8 @@ export class Device {
     const { storage } = node
     if (!storage || node.size === 0) return
     const bytes = encode(data, node.dtype)
+    // What is encoded so far may use the buffer for its previous owner.
+    this.encoder.flush()
     this.gpu.queue.writeBuffer(storage.buffer.gpu, storage.byteOffset, bytes, 0, bytes.byteLength)
   }
 
@@ -448,7 +437,10 @@ export class Device {
     for (const { device } of tensors) {
       if (device !== this) throw new ShapeError('A tensor of another device was given to eval().')
     }
-    for (const { node } of tensors) node.retained = false
+    for (const { node } of tensors) {
+      checkAlive(node)
+      node.retained = false
+    }
     const now = tensors.map(({ node }) => node).filter((node) => !node.storage)
     const writes = this.pendingWrites
     if (now.length === 0 && writes.length === 0) return

@@ -1,6 +1,7 @@
 /**
  * A dispatch as data: what emission produces and the encoder consumes.
  */
+import type { DeviceLimits } from '../device/limits.js'
 import type { Storage } from './node.js'
 
 /** One compute dispatch, ready to be encoded. */
@@ -17,7 +18,7 @@ export interface Dispatch {
 
 /** What emission needs of the device. */
 export interface EmitContext {
-  readonly limits: GPUSupportedLimits
+  readonly limits: DeviceLimits
   readonly isSoftware: boolean
   /** Exact subgroup size, when the device has subgroups and they all have one size. */
   readonly subgroupSize: number | undefined

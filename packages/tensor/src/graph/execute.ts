@@ -2,6 +2,7 @@
  * Runs planned kernels: a buffer for every output when its kernel comes, back to the pool after its last reader. What
  * later kernels of the same schedule need, but are not run now, is retained for them.
  */
+import type { DeviceLimits } from '../device/limits.js'
 import type { Target } from './codegen.js'
 import type { Dispatch, EmitContext } from './dispatch.js'
 import { emit } from './emit.js'
@@ -11,7 +12,7 @@ import { ShapeError } from '../device/errors.js'
 
 /** What execution needs of the device. */
 export interface ExecutionHost {
-  readonly limits: GPUSupportedLimits
+  readonly limits: DeviceLimits
   readonly isSoftware: boolean
   readonly subgroupSize: number | undefined
   allocate(bytes: number): Storage

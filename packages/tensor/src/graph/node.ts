@@ -110,13 +110,18 @@ export class Node {
   }
 }
 
-export function readOf(node: Node, layout: Layout): Read {
+/** Fails when the node's value was given back. */
+export function checkAlive(node: Node): void {
   if (node.disposed) {
     throw new TensorStateError(
       `Tensor${node.label ? ` '${node.label}'` : ''} of shape [${node.shape.join(', ')}] was disposed and cannot be used. ` +
         `Keep it with scope.keep(tensor), or dispose it later.`,
     )
   }
+}
+
+export function readOf(node: Node, layout: Layout): Read {
+  checkAlive(node)
   return { node, layout, version: node.version }
 }
 

@@ -4,7 +4,7 @@
  * anchor, so biases, activations, residuals and gradient accumulation become its epilogue. Whatever is read through
  * another layout, read by two kernels, or asked for, is materialised.
  */
-import { checkVersion, isIdentity, type Node, type Read } from './node.js'
+import { checkAlive, checkVersion, isIdentity, type Node, type Read } from './node.js'
 
 /** Where an inlined node is computed: once per output element, or once per element under the reduction. */
 export type Zone = 'outer' | 'inner'
@@ -40,6 +40,7 @@ function neededNodes(roots: readonly Node[]): Node[] {
     if (node.spec.kind === 'source') continue
     needed.push(node)
     for (const read of node.inputs) {
+      checkAlive(read.node)
       checkVersion(read)
       stack.push(read.node)
     }
@@ -132,8 +133,21 @@ class KernelBuilder {
     if (node.spec.kind !== 'elementwise' && !isAnchor) return false
     if (here.length !== uses.length || !identical) return false
     if (isAnchor && (zone === 'inner' || this.anchor !== null)) return false
+    if (zone === 'outer' && this.anchor !== null && this.isEpilogue(node)) return false
     if (crossesWrite(node, this.root) || aliasesTarget(node, this.root)) return false
     return this.leafBound(node) <= this.maxLeaves
+  }
+
+  /**
+   * True when the node can be the epilogue of a reduction or matmul of its own. In a chain of such (partial sums of a
+   * gradient) each then takes its own addition along, instead of all parts waiting in memory for the last.
+   */
+  private isEpilogue(node: Node): boolean {
+    return node.inputs.some((read) => {
+      const { kind } = read.node.spec
+      const waits = !read.node.storage && !this.materialised.has(read.node)
+      return (kind === 'reduce' || kind === 'matmul') && waits && isIdentity(read) && this.uses.get(read.node)?.length === 1
+    })
   }
 
   private inputZone(consumer: Node): Zone {

@@ -35,6 +35,8 @@ export interface MatmulTemplate {
   readonly code: string
   readonly tileRows: number
   readonly tileColumns: number
+  /** Steps of k between two loads of A; in the uniform for kernels that must keep the driver from unrolling. */
+  readonly chunk: number
   readonly workgroupSize: readonly [number, number, number]
   readonly vectorStore: boolean
   readonly vectorA: boolean
@@ -48,7 +50,8 @@ const words = [
   ...['aOffset', 'aBatch0', 'aBatch1', 'aBatch2'],
   ...['aRow', 'aCol', 'bRow', 'bCol'],
   ...['bOffset', 'bBatch0', 'bBatch1', 'bBatch2'],
-  ...['outRow', 'outCol', 'gridWidth', 'unused'],
+  ...['outRow', 'outCol', 'gridWidth', 'tileRows'],
+  ...['chunk'],
 ] as const
 
 export type MatmulWord = (typeof words)[number]
@@ -60,7 +63,9 @@ export function word(name: MatmulWord): string {
 }
 
 export function packWords(values: Readonly<Record<MatmulWord, number>>): number[] {
-  return words.map((name) => values[name])
+  const packed: number[] = words.map((name) => values[name])
+  while (packed.length % 4 !== 0) packed.push(0)
+  return packed
 }
 
 /** Lines `from` to `count - 1` of unrolled WGSL. */

@@ -3,8 +3,9 @@
  * workgroup-memory load is a gather of about twelve cycles, the same address in all lanes or not, while a multiply-add
  * takes half a cycle. So: no workgroup memory and as few loads as possible for each multiply-add. A lane owns `rows` ×
  * four neighbouring columns (times `columnGroups`); with subgroups, the lanes fetch different k of a row of A in one
- * gather and pass them round by shuffles, which are register permutes. The k loop stays rolled: the driver compiles a
- * short body in a fraction of the time, and keeps fewer loads alive at once.
+ * gather and pass them round by shuffles, which are register permutes. The loops over k and over the stored rows take
+ * their bounds from the uniform, constant though they are, so that the driver cannot unroll them: it compiles the short
+ * body, with the epilogue in it once, several times faster and keeps fewer loads alive at once.
  *
  * Ragged edges need no masks: rows, columns and k past the end repeat the last valid one, and what was computed for
  * them is never stored or never used.
@@ -43,7 +44,7 @@ export function rowsTemplate(config: RowsConfig): MatmulTemplate {
   for (var k = 0u; k < K; k += ${lanes}u) {
     let ak = min(k + lane, K - 1u) * ${word('aCol')};
     ${unroll(rows, (i) => `let f${i} = f32(mm_a[baseA${i} + ak]);`)}
-    let count = min(${lanes}u, K - k);
+    let count = min(${word('chunk')}, K - k);
     for (var q = 0u; q < count; q++) {${product((i) => `subgroupShuffle(f${i}, q)`)}
     }
   }`
@@ -52,10 +53,10 @@ export function rowsTemplate(config: RowsConfig): MatmulTemplate {
   for (var k = 0u; k < K; k++) {${product((i) => `f32(mm_a[baseA${i} + ak])`)}
     ak += ${word('aCol')};
   }`
-  const store = (row: number, group: number) => {
-    const place = `outRow${row} + ${column(group)}`
-    if (vectorStore) return `if (${column(group)} < N) { store_out4(${place}, acc${row}_${group}); }`
-    return `for (var j = 0u; j < 4u && ${column(group)} + j < N; j++) { store_out(outRow${row} + (${column(group)} + j) * ${word('outCol')}, acc${row}_${group}[j]); }`
+  const store = (group: number) => {
+    const place = `place + ${column(group)}`
+    if (vectorStore) return `if (${column(group)} < N) { store_out4(${place}, sums${group}[i]); }`
+    return `for (var j = 0u; j < min(4u, max(N, ${column(group)}) - ${column(group)}); j++) { store_out(place + (${column(group)} + j) * ${word('outCol')}, sums${group}[i][j]); }`
   }
   const code = `
 @compute @workgroup_size(${lanes})
@@ -64,7 +65,12 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(${subgroups ? 'subgroup_
   ${unroll(rows, (i) => `let baseA${i} = aBase + min(row0 + ${i}u, M - 1u) * ${word('aRow')};`)}
   ${unroll(rows, (i) => unroll(columnGroups, (g) => `var acc${i}_${g} = vec4<f32>();`))}
   var bk = 0u;${loop}
-  ${unroll(rows, (i) => `if (row0 + ${i}u < M) {\n    let outRow${i} = outBase + (row0 + ${i}u) * ${word('outRow')};\n    ${unroll(columnGroups, (g) => store(i, g))}\n  }`)}
+  ${unroll(columnGroups, (g) => `var sums${g} = array<vec4<f32>, ${rows}>(${Array.from({ length: rows }, (_, i) => `acc${i}_${g}`).join(', ')});`)}
+  let rowCount = min(${word('tileRows')}, M - row0);
+  for (var i = 0u; i < rowCount; i++) {
+    let place = outBase + (row0 + i) * ${word('outRow')};
+    ${unroll(columnGroups, store)}
+  }
 }
 `
   return {
@@ -72,6 +78,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(${subgroups ? 'subgroup_
     code,
     tileRows: rows,
     tileColumns: lanes * 4 * columnGroups,
+    chunk: lanes,
     workgroupSize: [lanes, 1, 1],
     vectorStore,
     vectorA: false,

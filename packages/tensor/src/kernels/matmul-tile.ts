@@ -5,7 +5,9 @@
  * leave most of the GPU idle; there `groups` teams of invocations take every groups-th block of K, and their sums are
  * added in a fixed order through workgroup memory, so the result is the same on every run.
  *
- * Both blocks lie with k slowest, padded by four elements a row against bank conflicts of the transposing store.
+ * Both blocks lie with k slowest, padded by four elements a row against bank conflicts of the transposing store. The
+ * loop over a block is unrolled by four here and takes its bound from the uniform, so that no driver unrolls it further:
+ * compiling sixteen steps of a 4 × 4 tile takes some drivers many seconds.
  */
 import { tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
 
@@ -119,11 +121,13 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     ${stage({ ...a, name: 'a', extent: tileRows, first: first('row'), limit: 'M', strideOuter: word('aRow'), strideK: word('aCol') }, depth, team)}
     ${stage({ ...b, name: 'b', extent: tileColumns, first: first('col'), limit: 'N', strideOuter: word('bCol'), strideK: word('bRow') }, depth, team)}
     workgroupBarrier();
-    for (var k = 0u; k < ${depth}u; k++) {
-      let aAt = aBlock + k * ${strideA}u + y;
-      let bAt = bBlock + k * ${strideB}u + x;
-      let v = ${vec}(${readB});
-      ${unroll(rows, (i) => `acc${i} += aTile[aAt + ${i}u] * v;`)}
+    for (var k = 0u; k < ${word('chunk')}; k += 4u) {
+      ${unroll(4, (q) => `{
+        let aAt = aBlock + (k + ${q}u) * ${strideA}u + y;
+        let bAt = bBlock + (k + ${q}u) * ${strideB}u + x;
+        let v = ${vec}(${readB});
+        ${unroll(rows, (i) => `acc${i} += aTile[aAt + ${i}u] * v;`)}
+      }`)}
     }
     workgroupBarrier();
   }${reduce}
@@ -140,6 +144,7 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     code,
     tileRows,
     tileColumns,
+    chunk: depth,
     workgroupSize: [team, groups, 1],
     vectorStore: store4,
     vectorA: a.vector,

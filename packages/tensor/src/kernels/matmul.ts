@@ -137,7 +137,7 @@ const tiles = {
   deep: { tileRows: 32, tileColumns: 32, depth: 8, rows: 4, columns: 4, groups: 4 },
   fewRows: { tileRows: 8, tileColumns: 32, depth: 8, rows: 2, columns: 4, groups: 4 },
   oneRow: { tileRows: 1, tileColumns: 32, depth: 8, rows: 1, columns: 1, groups: 8 },
-  smallest: { tileRows: 16, tileColumns: 16, depth: 16, rows: 2, columns: 2, groups: 1 },
+  smallest: { tileRows: 16, tileColumns: 16, depth: 8, rows: 2, columns: 4, groups: 1 },
 } satisfies Record<string, TileConfig>
 
 /** Workgroups below which a GPU is taken to be short of work. */
@@ -226,7 +226,8 @@ export function planMatmul(
       outRow: exchanged ? 1 : n,
       outCol: exchanged ? m : 1,
       gridWidth,
-      unused: 0,
+      tileRows: template.tileRows,
+      chunk: template.chunk,
     }),
     vectorStore: template.vectorStore,
     vectorA: exchanged ? template.vectorB : template.vectorA,

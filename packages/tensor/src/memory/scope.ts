@@ -13,6 +13,7 @@ interface ScopeOwner {
 /** Frees every buffer born while it is active, except those kept. */
 export class Scope {
   private readonly born = new Set<Node>()
+  private readonly kept = new WeakSet<Node>()
 
   constructor(
     private readonly device: ScopeOwner,
@@ -21,7 +22,8 @@ export class Scope {
 
   /** @internal */
   track(node: Node): void {
-    this.born.add(node)
+    if (this.kept.has(node)) this.device.enclosing(this)?.track(node)
+    else this.born.add(node)
   }
 
   /** @internal */
@@ -29,8 +31,12 @@ export class Scope {
     return this.born.delete(node)
   }
 
-  /** Keeps the tensor alive beyond this scope: it then belongs to the enclosing one, or to the caller. */
+  /**
+   * Keeps the tensor alive beyond this scope, whether it is computed already or later: it then belongs to the enclosing
+   * scope, or to the caller.
+   */
   keep<T extends Tensor>(tensor: T): T {
+    this.kept.add(tensor.node)
     if (this.born.delete(tensor.node)) this.device.enclosing(this)?.track(tensor.node)
     return tensor
   }
