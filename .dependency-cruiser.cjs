@@ -75,7 +75,8 @@ module.exports = {
       name: 'no-cycles',
       severity: 'error',
       comment: 'Modules that need each other at run time are one subject in two files',
-      from: { path: ROOM },
+      // A tensor has the operations as methods, and operations make tensors: one subject, in many files for their size.
+      from: { path: ROOM, pathNot: '^packages/tensor/src/(graph/tensor|ops/[^/]+)\\.ts$' },
       to: { circular: true, viaOnly: { dependencyTypesNot: ['type-only'] } },
     },
     {

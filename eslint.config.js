@@ -15,7 +15,7 @@ export default tseslint.config(
     extends: [...tseslint.configs.recommendedTypeChecked],
     languageOptions: {
       parserOptions: {
-        projectService: { allowDefaultProject: ['vitest.shared.ts'] },
+        projectService: true,
         tsconfigRootDir: import.meta.dirname,
       },
     },

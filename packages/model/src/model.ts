@@ -13,7 +13,7 @@ import { ChatTemplate, nanoChatTemplate, qwenChatTemplate } from './text/chat-te
 import type { Tokenizer } from './text/tokenizer.js'
 
 /** Ids that end a completion, and the id that fills unused places. */
-export interface GenerationTokens {
+interface GenerationTokens {
   readonly stopIds: readonly number[]
   readonly padId: number | null
 }

@@ -1,6 +1,6 @@
 /** Small sums that several metrics share. All take plain numbers and refuse nothing: the mean of nothing is NaN. */
 
-export function sum(values: readonly number[]): number {
+function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
 }
 

@@ -1,7 +1,7 @@
 /**
  * `@revisual/tensor`: lazy tensors on WebGPU in Node, with fused kernels, autograd, optimizers and safetensors.
  */
-export { createDevice, type Device, type DeviceOptions, type LiveTensor } from './device/device.js'
+export { createDevice, type Device, type DeviceOptions } from './device/device.js'
 export type { KernelTime } from './device/encoder.js'
 export type { TensorData } from './device/transfer.js'
 export type { Scope } from './memory/scope.js'
@@ -107,3 +107,4 @@ export {
   type DecayOptions,
   type Schedule,
 } from './optim/schedules.js'
+export type { DeviceMemory, LiveTensor } from './memory/accounting.js'

@@ -51,7 +51,11 @@ describe('uploads and encoded commands keep their order', () => {
     assign(x, x.add(1))
     const after = x.mul(10)
     const [a, b, c] = await device.read([before, after, x])
-    expect([[...(a ?? [])], [...(b ?? [])], [...(c ?? [])]]).toEqual([[10, 20, 30], [20, 30, 40], [2, 3, 4]])
+    expect([[...(a ?? [])], [...(b ?? [])], [...(c ?? [])]]).toEqual([
+      [10, 20, 30],
+      [20, 30, 40],
+      [2, 3, 4],
+    ])
   })
 
   test('a view can be written, and data written into a buffer reach graphs built on it', async () => {

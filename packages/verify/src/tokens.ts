@@ -131,7 +131,28 @@ export function tokenize(text: string, work: Work): Token[] {
     } else throw new Unparsable(`unexpected character ${JSON.stringify(character)}`)
   }
   push('end', '')
-  return joinThousands(tokens)
+  return joinThousands(joinSpelledDigits(tokens))
+}
+
+const isDigitToken = (token: Token | undefined): boolean => token?.type === 'number' && /^\d$/.test(token.value)
+
+/**
+ * Joins digits written apart, `1 6` for 16, as models write them whose tokenizer keeps digits apart. Not before a `/`:
+ * `2 2/3` is a mixed number.
+ */
+function joinSpelledDigits(tokens: readonly Token[]): Token[] {
+  const joined: Token[] = []
+  for (let i = 0; i < tokens.length;) {
+    let end = i + 1
+    if (isDigitToken(tokens[i])) while (isDigitToken(tokens[end]) && tokens[end]?.spaced === true) end++
+    const run = tokens.slice(i, end)
+    const [first] = run
+    if (first === undefined) break
+    if (isSymbol(tokens[end], '/')) joined.push(...run)
+    else joined.push({ ...first, value: run.map(({ value }) => value).join('') })
+    i = end
+  }
+  return joined
 }
 
 const isGroup = (token: Token | undefined): boolean => token?.type === 'number' && /^\d{3}(?:\.\d+)?$/.test(token.value)

@@ -1,7 +1,7 @@
 /** Near-miss suggestions: the allowed word a mistyped one most likely meant. */
 
 /** Edits (insert, delete, replace, swap of neighbours) from one word to the other. */
-export function editDistance(a: string, b: string): number {
+function editDistance(a: string, b: string): number {
   const rows: number[][] = Array.from({ length: a.length + 1 }, (_, i) => [i])
   const at = (i: number, j: number) => rows[i]?.[j] ?? Infinity
   for (let j = 1; j <= b.length; j++) (rows[0] as number[])[j] = j

@@ -7,7 +7,7 @@ import type { TaskResult } from '../run/records.js'
 type EvaluationConfig = RunConfig['evaluation']
 
 /** The tasks of a run; the restriction to kinds and levels is for those that know them. */
-export function evaluationTasks({ tasks, samples, seed, kinds, levels }: EvaluationConfig): Task[] {
+function evaluationTasks({ tasks, samples, seed, kinds, levels }: EvaluationConfig): Task[] {
   return tasks.map((name) =>
     createTask(
       name,
@@ -18,12 +18,12 @@ export function evaluationTasks({ tasks, samples, seed, kinds, levels }: Evaluat
   )
 }
 
-export function taskResult({ n, accuracy, ci95, formatRate, meanTokens }: Evaluation): TaskResult {
+function taskResult({ n, accuracy, ci95, formatRate, meanTokens }: Evaluation): TaskResult {
   return { n, accuracy, ci95, formatRate, meanTokens }
 }
 
 /** Runs one task with a progress line. */
-export async function runTask(
+async function runTask(
   task: Task,
   backend: Backend,
   options: {

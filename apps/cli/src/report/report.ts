@@ -5,7 +5,7 @@
 import { readFileSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import type { MetricRecord, SampleRecord } from '@revisual/rl'
-import type { RunFolder } from '../run/folder.js'
+import { imageKind, type RunFolder } from '../run/folder.js'
 import type { RunSummary } from '../run/records.js'
 import { resultsRows } from '../terminal/results.js'
 import { pageScript, pageStyle } from './page.js'
@@ -69,7 +69,7 @@ export function stageStarts(records: readonly MetricRecord[]): { name: string; a
   return records.flatMap((record, at) => (record.stage === records[at - 1]?.stage ? [] : [{ name: record.stage, at }]))
 }
 
-export function escapeHtml(text: string): string {
+function escapeHtml(text: string): string {
   return text.replace(/[&<>"']/g, (character) => `&#${character.charCodeAt(0)};`)
 }
 
@@ -89,9 +89,7 @@ function resultsHtml({ stages }: RunSummary): string {
 }
 
 function imageHtml(bytes: Buffer): string {
-  // PNG, JPEG and WebP tell themselves apart by their first byte.
-  const mime = bytes[0] === 0x89 ? 'image/png' : bytes[0] === 0xff ? 'image/jpeg' : 'image/webp'
-  return `<img alt="" src="data:${mime};base64,${bytes.toString('base64')}">`
+  return `<img alt="" src="data:image/${imageKind(bytes)};base64,${bytes.toString('base64')}">`
 }
 
 const column = ({ row }: SampleRecord, name: string) => (typeof row[name] === 'string' ? row[name] : '')
@@ -120,8 +118,9 @@ function chosenSamples(samples: readonly SampleRecord[]): SampleRecord[] {
 
 /** The whole page. */
 export function renderReport(folder: RunFolder, summary: RunSummary): string {
-  const fromHere = createRequire(import.meta.url)
-  const uplot = (file: string) => readFileSync(fromHere.resolve(`uplot/dist/${file}`), 'utf8')
+  const require = createRequire(import.meta.url)
+  const chartStyle = readFileSync(require.resolve('uplot/dist/uPlot.min.css'), 'utf8')
+  const chartScript = readFileSync(require.resolve('uplot/dist/uPlot.iife.min.js'), 'utf8')
   const records = folder.readMetrics().filter((record) => !('phase' in record))
   const data = { charts: chartsOf(records), stages: stageStarts(records), steps: records.length }
   const samples = chosenSamples(folder.readSamples())
@@ -133,7 +132,7 @@ export function renderReport(folder: RunFolder, summary: RunSummary): string {
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>ReVisual run</title>
-<style>${uplot('uPlot.min.css')}${pageStyle}</style>
+<style>${chartStyle}${pageStyle}</style>
 </head>
 <body>
 <h1>ReVisual run</h1>
@@ -144,7 +143,7 @@ ${resultsHtml(summary)}
 <div id="charts"></div>
 <h2>Samples</h2>
 <section class="samples">${samples}</section>
-<script>${uplot('uPlot.iife.min.js')}</script>
+<script>${chartScript}</script>
 <script>const data = ${scriptJson(data)}
 ${pageScript}</script>
 </body>

@@ -14,6 +14,14 @@ import type { RunSummary } from './records.js'
 
 export type OpenMode = 'fresh' | 'resume' | 'overwrite'
 
+const imageKinds = ['png', 'jpeg', 'webp'] as const
+export type ImageKind = (typeof imageKinds)[number]
+
+/** PNG, JPEG and WebP tell themselves apart by their first byte. */
+export function imageKind(bytes: Uint8Array): ImageKind {
+  return bytes[0] === 0x89 ? 'png' : bytes[0] === 0xff ? 'jpeg' : 'webp'
+}
+
 /** Everything a run folder may hold: what `--overwrite` may delete. */
 const OWN_ENTRIES = new Set([
   'config.yaml',
@@ -54,17 +62,19 @@ export class RunFolder {
 
   /** Keeps the images of a row, to be shown with its completions. */
   saveImages(id: string, images: readonly Uint8Array[]): void {
-    for (const [index, bytes] of images.entries()) writeFileSync(this.imagePath(id, index), bytes)
+    for (const [index, bytes] of images.entries()) writeFileSync(this.imagePath(id, index, imageKind(bytes)), bytes)
   }
 
+  /** Images kept for a row, in order. */
   readImages(id: string): Buffer[] {
+    const find = (index: number) => imageKinds.map((kind) => this.imagePath(id, index, kind)).find(existsSync)
     const images: Buffer[] = []
-    while (existsSync(this.imagePath(id, images.length))) images.push(readFileSync(this.imagePath(id, images.length)))
+    for (let path = find(0); path !== undefined; path = find(images.length)) images.push(readFileSync(path))
     return images
   }
 
-  private imagePath(id: string, index: number): string {
-    return join(this.path, 'samples', 'images', `${id.replace(/[^A-Za-z0-9.-]/g, '_')}-${index}`)
+  private imagePath(id: string, index: number, kind: ImageKind): string {
+    return join(this.path, 'samples', 'images', `${id.replace(/[^A-Za-z0-9.-]/g, '_')}-${index}.${kind}`)
   }
 
   writeSummary(summary: RunSummary): void {

@@ -6,7 +6,7 @@ import { textTable } from './table.js'
 const percent = (share: number) => `${(100 * share).toFixed(1)} %`
 
 /** `51.0 % [46.1, 55.9]` */
-export function accuracyText({ accuracy, ci95: [low, high] }: TaskResult): string {
+function accuracyText({ accuracy, ci95: [low, high] }: TaskResult): string {
   return `${percent(accuracy)} [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`
 }
 

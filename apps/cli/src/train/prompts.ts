@@ -3,7 +3,7 @@ import { imageBytes, type ImageRef } from '@revisual/data'
 import { questionPrompt, type ModelPrompt, type VisionLanguageModel } from '@revisual/model'
 import type { RunConfig } from '../config/schema.js'
 
-export interface Question {
+interface Question {
   readonly question: string
   readonly images: readonly ImageRef[]
   /** System turn of the task; takes precedence over the run's. */

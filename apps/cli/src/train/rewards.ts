@@ -3,21 +3,12 @@ import { RewardError, RewardWorker } from '@revisual/rl'
 import type { RlStageConfig } from '../config/schema.js'
 import { ConfigError } from '../errors.js'
 
-/** Names that need no installation: packages that come with the command line. */
-const builtInPackages: { readonly [name: string]: { readonly specifier: string; readonly exportName: string } } = {
-  accuracy: { specifier: '@revisual/reward-math', exportName: 'default' },
-  format: { specifier: '@revisual/reward-style', exportName: 'format' },
-  repetition: { specifier: '@revisual/reward-style', exportName: 'repetition' },
+/** Names that need no installation, seen from this package, so that they are found wherever the configuration lies. */
+function builtIns(): { readonly [name: string]: string } {
+  const math = import.meta.resolve('@revisual/reward-math')
+  const style = import.meta.resolve('@revisual/reward-style')
+  return { accuracy: math, format: `${style}#format`, repetition: `${style}#repetition` }
 }
-
-/** Seen from this package, so that they are found wherever the configuration lies. */
-const builtIns = () =>
-  Object.fromEntries(
-    Object.entries(builtInPackages).map(([name, { specifier, exportName }]) => [
-      name,
-      `${import.meta.resolve(specifier)}#${exportName}`,
-    ]),
-  )
 
 /**
  * Loads the rewards of a stage and checks their options.

@@ -56,7 +56,7 @@ export interface VisionArchitecture {
 }
 
 /** Ids of tokens the model's own code must know. */
-export interface TokenIds {
+interface TokenIds {
   readonly image: number
   readonly video: number
   readonly visionStart: number

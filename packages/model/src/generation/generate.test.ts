@@ -68,7 +68,8 @@ describe('generate', () => {
   })
 
   it('tells seeds above 32 bits apart and refuses others', async () => {
-    const draw = (seed: number) => generate(model.network, [{ prompt: prompts[1] as ModelPrompt, n: 1, seed }], options())
+    const draw = (seed: number) =>
+      generate(model.network, [{ prompt: prompts[1] as ModelPrompt, n: 1, seed }], options())
     const [low, high] = [await draw(5), await draw(5 + 2 ** 40)]
     expect(high[0]?.ids.join()).not.toBe(low[0]?.ids.join())
     await expect(draw(-1)).rejects.toThrow(/seed is -1/)

@@ -19,7 +19,7 @@ export interface DecoderInput {
 }
 
 /** Keys (rotated) and values of one layer, [N, keyValueHeads, headSize]. */
-export interface LayerKeyValues {
+interface LayerKeyValues {
   readonly keys: Tensor
   readonly values: Tensor
 }

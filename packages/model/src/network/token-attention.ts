@@ -8,7 +8,7 @@
 import { attention, type Device, type Tensor } from '@revisual/tensor'
 import { pickRows } from './rows.js'
 
-export interface RowsPlan {
+interface RowsPlan {
   readonly kind: 'rows'
   readonly rows: number
   readonly length: number
@@ -16,7 +16,7 @@ export interface RowsPlan {
   readonly segments?: Uint32Array
 }
 
-export interface SharedPlan {
+interface SharedPlan {
   readonly kind: 'shared'
   readonly rows: number
   /** Queries of a row, padded. */

@@ -58,7 +58,7 @@ export function scoreTokens(network: Network, batch: TokenBatch<ModelPrompt>, sa
 }
 
 /** Cuts a flat array into one array per sequence. */
-export function perSequence(batch: TokenBatch<ModelPrompt>, flat: Float32Array): Float32Array[] {
+function perSequence(batch: TokenBatch<ModelPrompt>, flat: Float32Array): Float32Array[] {
   let offset = 0
   return batch.sequences.map(({ completionIds }) => flat.slice(offset, (offset += completionIds.length)))
 }

@@ -17,7 +17,7 @@ export type ThreadReply =
   | { readonly kind: 'exit'; readonly message: string }
 
 /** Replies after which the thread is gone. */
-export const isFatal = ({ kind }: ThreadReply) => kind === 'timeout' || kind === 'exit'
+const isFatal = ({ kind }: ThreadReply) => kind === 'timeout' || kind === 'exit'
 
 /** Time a function has to return after its signal was aborted, in milliseconds. */
 const GRACE = 100

@@ -7,7 +7,8 @@ import { contiguousLayout, bytesPerElement, checkShape, sizeOf, type DType, type
 import { checkAlive, Node, type Storage } from '../graph/node.js'
 import { reachable, schedule, writtenBy } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
-import { BufferPool, type PoolStatistics } from '../memory/pool.js'
+import { DeviceMemory } from '../memory/accounting.js'
+import { BufferPool } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder, type KernelTime } from './encoder.js'
@@ -22,14 +23,6 @@ export interface DeviceOptions {
   /** `false` runs every operation as a kernel of its own: the plain twin of the fused path. */
   readonly fusion?: boolean
   readonly label?: string
-}
-
-/** One tensor that owns a buffer. */
-export interface LiveTensor {
-  readonly shape: Shape
-  readonly dtype: DType
-  readonly bytes: number
-  readonly label: string | undefined
 }
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
@@ -71,6 +64,8 @@ export class Device {
   private pendingWrites: Node[] = []
   private fault: Error | null = null
   private lostError: DeviceLostError | null = null
+  /** Ends the waits in progress. One promise that all waits race with would remember every one of them for ever. */
+  private readonly waiting = new Set<(error: DeviceLostError) => void>()
   private readonly maxLeaves: number
   private readonly host: ExecutionHost
 
@@ -90,6 +85,7 @@ export class Device {
       // The cause: it replaces what its use was reported as.
       this.fault = error
     })
+    this.memory = new DeviceMemory(this.pool, this.live)
     this.pool.onDestroy = () => this.encoder.forgetBuffers()
     this.maxLeaves = Math.max(4, Math.floor((this.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
     this.host = {
@@ -112,6 +108,7 @@ export class Device {
     }
     this.lost = gpu.lost.then((reason) => {
       this.lostError ??= new DeviceLostError(`${reason.reason}${reason.message ? `: ${reason.message}` : ''}`)
+      for (const giveUp of this.waiting) giveUp(this.lostError)
       return this.lostError
     })
   }
@@ -279,35 +276,8 @@ export class Device {
     return scope
   }
 
-  readonly memory = new (class {
-    constructor(private readonly owner: () => { pool: BufferPool; live: ReadonlySet<Node> }) {}
-    get statistics(): PoolStatistics {
-      return this.owner().pool.statistics
-    }
-    get allocatedBytes(): number {
-      return this.statistics.allocatedBytes
-    }
-    get liveBytes(): number {
-      return this.statistics.liveBytes
-    }
-    get pooledBytes(): number {
-      return this.statistics.pooledBytes
-    }
-    get peakBytes(): number {
-      return this.statistics.peakBytes
-    }
-    resetPeak(): void {
-      this.owner().pool.resetPeak()
-    }
-    /** Gives buffers kept for reuse back to the driver. */
-    trim(keepBytes = 0): void {
-      this.owner().pool.trim(keepBytes)
-    }
-    /** Every tensor that owns a buffer: what a leak looks like. */
-    liveTensors(): LiveTensor[] {
-      return [...this.owner().live].map(({ shape, dtype, bytes, label }) => ({ shape, dtype, bytes, label }))
-    }
-  })(() => ({ pool: this.pool, live: this.live }))
+  /** What the tensors take. */
+  readonly memory: DeviceMemory
 
   /** Number of compiled pipelines, which must not grow with steps. */
   get pipelineCount(): number {
@@ -386,15 +356,20 @@ export class Device {
 
   /** Rejects with the loss of the device when that comes first. */
   private async guard<T>(pending: Promise<T>): Promise<T> {
-    const lost = this.lost.then((error) => {
-      throw error
+    if (this.lostError) throw this.lostError
+    let giveUp: (error: DeviceLostError) => void = () => {}
+    const lost = new Promise<never>((_, reject) => {
+      giveUp = reject
     })
+    this.waiting.add(giveUp)
     try {
       return await Promise.race([pending, lost])
     } catch (error) {
       // Mapping is aborted just before the loss is announced.
       if (!(error instanceof DeviceLostError)) await new Promise((resolve) => setTimeout(resolve, 0))
       throw this.lostError ?? error
+    } finally {
+      this.waiting.delete(giveUp)
     }
   }
 

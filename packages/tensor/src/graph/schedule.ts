@@ -146,7 +146,9 @@ class KernelBuilder {
     return node.inputs.some((read) => {
       const { kind } = read.node.spec
       const waits = !read.node.storage && !this.materialised.has(read.node)
-      return (kind === 'reduce' || kind === 'matmul') && waits && isIdentity(read) && this.uses.get(read.node)?.length === 1
+      return (
+        (kind === 'reduce' || kind === 'matmul') && waits && isIdentity(read) && this.uses.get(read.node)?.length === 1
+      )
     })
   }
 

@@ -54,7 +54,7 @@ const words = [
   ...['chunk'],
 ] as const
 
-export type MatmulWord = (typeof words)[number]
+type MatmulWord = (typeof words)[number]
 
 /** WGSL of one word of the uniform. */
 export function word(name: MatmulWord): string {

@@ -12,7 +12,7 @@
  */
 import { tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
 
-export interface RowsConfig {
+interface RowsConfig {
   readonly rows: number
   /** Groups of 4 × lanes columns. */
   readonly columnGroups: number

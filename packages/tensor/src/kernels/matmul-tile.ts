@@ -102,7 +102,11 @@ export function tileTemplate(config: TileConfig, a: StageOrder, b: StageOrder, v
   const storeRow = (i: number) =>
     store4
       ? `if (column < N) { store_out4(place + column, acc${i}); }`
-      : unroll(columns, (j) => `if (column + ${j}u < N) { store_out(place + (column + ${j}u) * ${word('outCol')}, ${part(`acc${i}`, j)}); }`)
+      : unroll(
+          columns,
+          (j) =>
+            `if (column + ${j}u < N) { store_out(place + (column + ${j}u) * ${word('outCol')}, ${part(`acc${i}`, j)}); }`,
+        )
   const code = `
 var<workgroup> aTile: array<f32, ${groups * depth * strideA}>;
 var<workgroup> bTile: array<f32, ${groups * depth * strideB}>;
@@ -122,20 +126,26 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
     ${stage({ ...b, name: 'b', extent: tileColumns, first: first('col'), limit: 'N', strideOuter: word('bCol'), strideK: word('bRow') }, depth, team)}
     workgroupBarrier();
     for (var k = 0u; k < ${word('chunk')}; k += 4u) {
-      ${unroll(4, (q) => `{
+      ${unroll(
+        4,
+        (q) => `{
         let aAt = aBlock + (k + ${q}u) * ${strideA}u + y;
         let bAt = bBlock + (k + ${q}u) * ${strideB}u + x;
         let v = ${vec}(${readB});
         ${unroll(rows, (i) => `acc${i} += aTile[aAt + ${i}u] * v;`)}
-      }`)}
+      }`,
+      )}
     }
     workgroupBarrier();
   }${reduce}
   let column = col0 + x;
-  ${unroll(rows, (i) => `if (row0 + y + ${i}u < M) {
+  ${unroll(
+    rows,
+    (i) => `if (row0 + y + ${i}u < M) {
     let place = outBase + (row0 + y + ${i}u) * ${word('outRow')};
     ${storeRow(i)}
-  }`)}
+  }`,
+  )}
 }
 `
   const order = ({ alongK, vector }: StageOrder) => `${alongK ? 'k' : 'o'}${vector ? 'v' : ''}`

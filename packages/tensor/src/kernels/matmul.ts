@@ -149,7 +149,8 @@ function tilePreference(shape: MatmulShape): TileConfig[] {
   if (m === 1) return [tiles.oneRow, tiles.smallest]
   if (m <= 8) return [tiles.fewRows, tiles.smallest]
   const workgroups = (tile: TileConfig) => count(m, tile.tileRows) * count(n, tile.tileColumns) * matrices(shape)
-  if (Math.min(m, n) > 32 && workgroups(tiles.large) >= busyWorkgroups) return [tiles.large, tiles.medium, tiles.smallest]
+  if (Math.min(m, n) > 32 && workgroups(tiles.large) >= busyWorkgroups)
+    return [tiles.large, tiles.medium, tiles.smallest]
   if (k >= 512 && workgroups(tiles.medium) < busyWorkgroups) return [tiles.deep, tiles.medium, tiles.smallest]
   return [tiles.medium, tiles.smallest]
 }

@@ -4,7 +4,7 @@
 import { at, generate, zeros, type NdArray } from '../ndarray.js'
 import type { BinaryInputs, DifferentiableOp, UnaryInputs } from './operation.js'
 
-interface NormOptions {
+export interface NormOptions {
   readonly eps: number
 }
 
@@ -75,7 +75,7 @@ const layerNorm: DifferentiableOp<readonly [NdArray, NdArray, NdArray], NormOpti
   vjp: ([x, weight], [gradient], { eps }) => normVjp(x, weight, gradient, eps, true),
 }
 
-interface RotaryOptions {
+export interface RotaryOptions {
   /** [N, D/2] */
   readonly cos: NdArray
   readonly sin: NdArray
@@ -113,7 +113,7 @@ const swiglu: DifferentiableOp<BinaryInputs> = {
   ],
 }
 
-interface TokenLogProbOptions {
+export interface TokenLogProbOptions {
   readonly targets: readonly number[]
   readonly temperature?: number
   /** [V], added to the logits. */

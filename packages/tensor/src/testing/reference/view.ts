@@ -15,7 +15,7 @@ import {
 } from '../ndarray.js'
 import type { DifferentiableOp, UnaryInputs } from './operation.js'
 
-interface Move {
+export interface Move {
   readonly shape: readonly number[]
   readonly from: readonly number[]
 }

@@ -1,0 +1,57 @@
+/**
+ * What a device's tensors take, and which they are.
+ */
+import type { Node } from '../graph/node.js'
+import type { DType, Shape } from '../graph/shape.js'
+import type { BufferPool } from './pool.js'
+
+/** One tensor that owns a buffer. */
+export interface LiveTensor {
+  readonly shape: Shape
+  readonly dtype: DType
+  readonly bytes: number
+  readonly label: string | undefined
+}
+
+/** Bytes in use, and every tensor that owns some. */
+export class DeviceMemory {
+  /** @internal */
+  constructor(
+    private readonly pool: BufferPool,
+    private readonly live: ReadonlySet<Node>,
+  ) {}
+
+  /** Bytes of all buffers that exist, in use or kept for reuse. */
+  get allocatedBytes(): number {
+    return this.pool.statistics.allocatedBytes
+  }
+
+  /** Bytes of the buffers in use. */
+  get liveBytes(): number {
+    return this.pool.statistics.liveBytes
+  }
+
+  /** Bytes kept for reuse. */
+  get pooledBytes(): number {
+    return this.pool.statistics.pooledBytes
+  }
+
+  /** Largest `liveBytes` since creation or the last `resetPeak()`. */
+  get peakBytes(): number {
+    return this.pool.statistics.peakBytes
+  }
+
+  resetPeak(): void {
+    this.pool.resetPeak()
+  }
+
+  /** Gives buffers kept for reuse back to the driver until at most `keepBytes` of them remain. */
+  trim(keepBytes = 0): void {
+    this.pool.trim(keepBytes)
+  }
+
+  /** Every tensor that owns a buffer: what a leak looks like. */
+  liveTensors(): LiveTensor[] {
+    return [...this.live].map(({ shape, dtype, bytes, label }) => ({ shape, dtype, bytes, label }))
+  }
+}
