@@ -1,8 +1,10 @@
 /** What the commands say when they cannot do what was asked, and what needs no training. */
 import { existsSync } from 'node:fs'
+import { cp, mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { describe, expect, it } from 'vitest'
+import { fileURLToPath } from 'node:url'
+import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { fixture, run } from './cli.js'
 
 describe('doctor', () => {
@@ -63,6 +65,34 @@ describe('train', () => {
     expect(code).toBe(1)
     expect(stderr).toMatch(expected)
     expect(stderr).not.toMatch(/\n\s+at /)
+  })
+})
+
+describe('a reward package of one’s own', () => {
+  let project: string
+  beforeAll(async () => {
+    project = await mkdtemp(join(tmpdir(), 'revisual-reward-'))
+    const example = fileURLToPath(new URL('../../../examples/custom-reward', import.meta.url))
+    await cp(example, join(project, 'node_modules', 'revisual-reward-brevity'), { recursive: true })
+    await cp(fixture('tiny.yaml'), join(project, 'run.yaml'))
+    await cp(fixture('reward.js'), join(project, 'reward.js'))
+  })
+  afterAll(() => rm(project, { recursive: true }))
+
+  const dryRun = (options: string) => {
+    const rewards = `stages.mrl.rewards=[{ use: accuracy }, { use: revisual-reward-brevity, options: ${options} }]`
+    return run(['train', join(project, 'run.yaml'), '--dry-run', '--set', rewards])
+  }
+
+  it('is found by name from the configuration', async () => {
+    const { code, stderr } = await dryRun('{ words: 60 }')
+    expect(code, stderr).toBe(0)
+  })
+
+  it('has its options checked before anything starts', async () => {
+    const { code, stderr } = await dryRun('{ word: 60 }')
+    expect(code).toBe(1)
+    expect(stderr).toMatch(/Stage 'mrl'.*options\.word is unknown; allowed: words/)
   })
 })
 

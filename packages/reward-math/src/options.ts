@@ -69,7 +69,7 @@ export const accuracyOptions: OptionsSchema<AccuracyOptions> = {
         if (given === undefined || check.test(given)) return []
         return [{ message: `is ${JSON.stringify(given)}; allowed: ${check.allowed}`, path: [name] }]
       })
-      return issues.length > 0 ? { issues } : { value: value as AccuracyOptions }
+      return issues.length > 0 ? { issues } : { value }
     },
   },
 }

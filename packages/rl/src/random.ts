@@ -112,7 +112,8 @@ export function chooseWithoutReplacement(weights: readonly number[], count: numb
   }
   const keyed = weights.map((weight, index) => {
     const exponential = -Math.log(1 - random.uniform())
-    return { index, exponential, key: weight > 0 ? exponential / weight : Infinity }
+    // The logarithm of the key: the quotient itself overflows for tiny weights.
+    return { index, exponential, key: weight > 0 ? Math.log(exponential) - Math.log(weight) : Infinity }
   })
   keyed.sort((a, b) => (a.key === b.key ? a.exponential - b.exponential || a.index - b.index : a.key - b.key))
   return keyed.slice(0, count).map(({ index }) => index)

@@ -172,7 +172,7 @@ test('two runs of a training graph give the same bits', async () => {
     const targets = current.tensor(Uint32Array.from({ length: 40 }, (_, i) => (i * 11) % 30))
     const hidden = ops.rmsNorm(x.add(ops.embedding(table, ids)), current.ones([24]), 1e-6)
     const { logProbs } = ops.linearLogProb(hidden, w, targets)
-    return current.read([logProbs, ...ops.grad(logProbs.sum(), [x, w, table])])
+    return await current.read([logProbs, ...ops.grad(logProbs.sum(), [x, w, table])])
   }
   const [first, second] = [await run(), await run()]
   expect(

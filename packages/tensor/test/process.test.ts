@@ -3,7 +3,7 @@
  * package is bundled once into a folder from which `webgpu` resolves.
  */
 import { execFile } from 'node:child_process'
-import { rm } from 'node:fs/promises'
+import { readFile, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath, pathToFileURL } from 'node:url'
 import { build } from 'tsup'
@@ -93,4 +93,17 @@ test('20 s and 300 steps with forced collections: no crash, flat memory, and it 
   expect(after.allocatedBytes).toBe(before.allocatedBytes)
   expect(after.pipelines).toBe(before.pipelines)
   expect(after.rss - before.rss).toBeLessThan(48 * 2 ** 20)
+})
+
+test('the example of the README runs and prints what it says', async () => {
+  const readme = await readFile(join(root, 'README.md'), 'utf8')
+  const example = /```js\n(.*?)```/s.exec(readme)?.[1] ?? ''
+  const { code, output } = await run(
+    ['--input-type=module', '-e', example.replace("'@revisual/tensor'", `'${bundle}'`)],
+    60_000,
+  )
+  expect(code, output).toBe(0)
+  const printed = /Float32Array\(3\) \[(.*?)\]/s.exec(output)?.[1]?.split(',').map(Number) ?? []
+  expect(printed.length).toBe(3)
+  printed.forEach((value, i) => expect(Math.abs(value - (i + 1))).toBeLessThan(0.1))
 })

@@ -23,17 +23,20 @@ const optimizer = new AdamW(parameters)
 const names = parameters.trainable
 
 async function step(n) {
-  using _scope = device.scope()
+  const scope = device.scope()
+  try {
+    return await train(n)
+  } finally {
+    scope[Symbol.dispose]()
+  }
+}
+
+async function train(n) {
   // Batches of changing size: pools keyed by exact sizes grow here, and pipelines keyed by shapes are compiled again.
   const rows = 8 + (n % 5) * 4
-  const x = device.tensor(
-    Float32Array.from({ length: rows * 16 }, (_, i) => Math.cos(i + n)),
-    [rows, 16],
-  )
-  const target = device.tensor(
-    Float32Array.from({ length: rows * 4 }, (_, i) => Math.sin(i)),
-    [rows, 4],
-  )
+  const inputs = Float32Array.from({ length: rows * 16 }, (_, i) => Math.cos(i * 0.7 + n))
+  const x = device.tensor(inputs, [rows, 16])
+  const target = x.slice(1, 0, 4).mul(0.5)
   const hidden = gelu(linear(x, parameters.get('w1'), parameters.get('b1')))
   const loss = linear(hidden, parameters.get('w2')).sub(target).square().mean()
   parameters.zeroGrad()

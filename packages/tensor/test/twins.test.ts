@@ -27,7 +27,6 @@ import {
   softmax,
   swiglu,
   where,
-  type Device,
   type DeviceOptions,
   type Tensor,
 } from '../src/index.js'
@@ -81,7 +80,7 @@ const specs = [
   { name: 'down', shape: [width, 24] },
 ]
 
-function lossOf(device: Device, kit: Kit, parameters: ParameterSet, ids: Tensor, targets: Tensor): Tensor {
+function lossOf(kit: Kit, parameters: ParameterSet, ids: Tensor, targets: Tensor): Tensor {
   const p = (name: string) => parameters.get(name)
   let x = kit.embed(p('table'), ids)
   const split = linear(kit.norm(x, p('norm')), p('qkv')).reshape([tokens, 3, heads, width / heads])
@@ -116,7 +115,7 @@ async function train(
     using _scope = device.scope()
     const ids = device.tensor(Uint32Array.from({ length: tokens }, (_, i) => (i * 3 + step) % vocabulary))
     const targets = device.tensor(Uint32Array.from({ length: tokens }, (_, i) => (i * 5 + 1) % vocabulary))
-    const loss = lossOf(device, kit, parameters, ids, targets)
+    const loss = lossOf(kit, parameters, ids, targets)
     parameters.zeroGrad()
     const names = parameters.trainable
     const gradients = grad(
@@ -135,12 +134,14 @@ async function train(
   return { losses, norms, values }
 }
 
-test('three ways of computing one training run agree after six steps', async () => {
+test('four ways of computing one training run agree after six steps', async () => {
   const fast = await train({}, fused)
   const plain = await train({ fusion: false }, fused)
   const elementary = await train({}, composed)
-  expect(fast.losses.at(-1)).toBeLessThan((fast.losses[0] ?? 0) - 0.3)
-  for (const [name, twin] of Object.entries({ plain, elementary })) {
+  // What every WebGPU device has: long chains are cut where a kernel would need more.
+  const frugal = await train({ limits: { maxStorageBuffersPerShaderStage: 8 } }, composed)
+  expect(fast.losses.at(-1)).toBeLessThan((fast.losses[0] ?? 0) - 0.15)
+  for (const [name, twin] of Object.entries({ plain, elementary, frugal })) {
     assertClose(twin.losses, fast.losses, { relative: 1e-4, absolute: 1e-5 }, `${name} losses`)
     assertClose(twin.norms, fast.norms, { relative: 1e-3, absolute: 1e-5 }, `${name} gradient norms`)
     for (const [parameter, values] of fast.values) {

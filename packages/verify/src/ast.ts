@@ -6,7 +6,7 @@ import type { Rational } from './rational.js'
 
 export type RelationOperator = '=' | '≠' | '<' | '≤' | '>' | '≥' | '∈' | '≈' | '≡'
 export type BinaryOperator = '+' | '-' | '*' | '/' | '^' | 'mod'
-export type ConstantName = 'pi' | 'e' | 'i' | 'infinity'
+type ConstantName = 'pi' | 'e' | 'i' | 'infinity'
 
 export type Node =
   /** `decimals`: digits after the point in the text; 0 for integers. */
@@ -31,7 +31,7 @@ export type Node =
   | { readonly kind: 'text'; readonly text: string }
 
 /** Direct parts of a node. */
-export function children(node: Node): readonly Node[] {
+function children(node: Node): readonly Node[] {
   switch (node.kind) {
     case 'number':
     case 'mixed':

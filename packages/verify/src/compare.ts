@@ -12,7 +12,7 @@ import { assignedValue, compareRelations, relationToInterval } from './relations
 import { compareScalars } from './scalar.js'
 import { textKey } from './normalize.js'
 
-export type ComparisonRule = 'exact' | 'rounded' | 'numeric' | 'text' | 'collection' | 'relation' | 'matrix'
+type ComparisonRule = 'exact' | 'rounded' | 'numeric' | 'text' | 'collection' | 'relation' | 'matrix'
 export interface Comparison {
   readonly equal: boolean
   readonly decided: boolean

@@ -3,7 +3,7 @@ import { LIMITS, type Work } from './limits.js'
 import { type Token, Unparsable } from './tokens.js'
 
 export const RELATIONS: ReadonlySet<string> = new Set(['=', '≠', '<', '≤', '>', '≥', '∈', '≈', '≡'])
-export const OPENING: ReadonlySet<string> = new Set(['(', '[', '{', '\\{', '⟨'])
+const OPENING: ReadonlySet<string> = new Set(['(', '[', '{', '\\{', '⟨'])
 export const CLOSING: ReadonlySet<string> = new Set([')', ']', '}', '\\}', '⟩'])
 
 export class Cursor {

@@ -23,8 +23,7 @@ const UNDEFINED: Value = { re: NaN, im: NaN, error: Infinity }
 const size = (a: Value): number => Math.hypot(a.re, a.im)
 const real = (re: number, error: number): Value => ({ re, im: 0, error: error + EPSILON * Math.abs(re) })
 export const isReal = (a: Value): boolean => Math.abs(a.im) <= a.error
-export const isDefined = (a: Value): boolean =>
-  Number.isFinite(a.re) && Number.isFinite(a.im) && Number.isFinite(a.error)
+const isDefined = (a: Value): boolean => Number.isFinite(a.re) && Number.isFinite(a.im) && Number.isFinite(a.error)
 
 function sum(a: Value, b: Value, sign: 1 | -1): Value {
   const re = a.re + sign * b.re

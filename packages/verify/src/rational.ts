@@ -15,7 +15,7 @@ export const integer = (value: bigint | number): Rational => ({ numerator: BigIn
 const magnitude = (value: bigint): bigint => (value < 0n ? -value : value)
 
 /** Bits of |value|, at most three too many. */
-export const bitLength = (value: bigint): number => magnitude(value).toString(16).length * 4
+const bitLength = (value: bigint): number => magnitude(value).toString(16).length * 4
 
 const tooLong = (...values: bigint[]): boolean => values.some((value) => bitLength(value) > LIMITS.bits)
 

@@ -7,7 +7,7 @@ type Relation = Node & { readonly kind: 'relation' }
 type Equal = (gold: Node, prediction: Node) => boolean
 
 /** `x`, `x_1`, `f(2)`, `|AB|`, `AB`, `A:B`, `(x, y)`, `\frac{NO}{BO}`, `\lim …`: something that can only be named. */
-export function isName(node: Node): boolean {
+function isName(node: Node): boolean {
   switch (node.kind) {
     case 'symbol':
     case 'text':

@@ -6,7 +6,7 @@ import { closeness, collectNames, evaluate, isReal, type Point, samplePoints } f
 import type { ResolvedEquivalence } from './options.js'
 import { isEqual, isWithin, type Rational } from './rational.js'
 
-export type ScalarRule = 'exact' | 'rounded' | 'numeric'
+type ScalarRule = 'exact' | 'rounded' | 'numeric'
 export interface ScalarVerdict {
   readonly equal: boolean
   readonly decided: boolean
@@ -22,7 +22,7 @@ const hasDecimal = (node: Node): boolean => some(node, (part) => part.kind === '
 const isInteger = (value: Rational | null): boolean => value?.denominator === 1n
 
 /** Sign of ±∞, or 0 for anything else. */
-export function infinitySign(node: Node): -1 | 0 | 1 {
+function infinitySign(node: Node): -1 | 0 | 1 {
   if (node.kind === 'constant') return node.name === 'infinity' ? 1 : 0
   if (node.kind !== 'negate') return 0
   const sign = infinitySign(node.child)

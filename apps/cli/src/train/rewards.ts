@@ -7,7 +7,12 @@ import { ConfigError } from '../errors.js'
 function builtIns(): { readonly [name: string]: string } {
   const math = import.meta.resolve('@revisual/reward-math')
   const style = import.meta.resolve('@revisual/reward-style')
-  return { accuracy: math, format: `${style}#format`, repetition: `${style}#repetition` }
+  return {
+    accuracy: math,
+    format: `${style}#format`,
+    length: `${style}#length`,
+    repetition: `${style}#repetition`,
+  }
 }
 
 /**

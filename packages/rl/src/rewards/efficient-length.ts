@@ -1,5 +1,5 @@
 /**
- * The efficient-length reward of ReVisual-R1 (arXiv 2506.04207, section 4.1.2): full marks well below a token budget,
+ * The efficient-length reward of ReVisual-R1 (arXiv 2506.04207): full marks well below a token budget,
  * falling linearly around it, R = max(0, min(1, α(L_budget − L) + δ)).
  */
 import type { OptionsSchema, RewardPlugin } from '../types.js'

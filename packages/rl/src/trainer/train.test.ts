@@ -1,120 +1,12 @@
-import { cpSync, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, truncateSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { afterEach, beforeEach, describe, expect, it } from 'vitest'
-import { TabularPolicy } from '../../test/tabular-policy.js'
-import { createRandom } from '../random.js'
+import { fileURLToPath } from 'node:url'
+import { describe, expect, it } from 'vitest'
+import { answerOf, newPolicy, PROMPTS, rl, sft, sftData } from '../../test/sequence-task.js'
+import type { TabularPolicy } from '../../test/tabular-policy.js'
 import { combineRewards } from '../rewards/scorer.js'
-import type { DataSource, JsonValue, RlExample, SftExample } from '../types.js'
+import { RewardWorker } from '../rewards/worker.js'
 import type { MetricRecord } from './records.js'
-import type { RlStage, SftStage, Stage } from './stages.js'
-import { train, type TrainOptions } from './train.js'
-
-const PROMPTS = 3
-const answerOf = (prompt: number) => [1 + (prompt % 3), 2, 0]
-
-/** An endless stream of prompts in an order made from the index. */
-function stream<Example>(make: (prompt: number) => Example, limit = Infinity): DataSource<Example> {
-  let index = 0
-  return {
-    next(count) {
-      const taken = Math.min(count, limit - index)
-      return Array.from({ length: taken }, () => make(createRandom(5, 'data', index++).below(PROMPTS)))
-    },
-    state: () => ({ index }),
-    restore: (state: JsonValue) => {
-      index = (state as { readonly index: number }).index
-    },
-  }
-}
-
-const sftData = (limit?: number) =>
-  stream((prompt): SftExample<number> => ({ id: String(prompt), prompt, completionIds: answerOf(prompt) }), limit)
-const rlData = (limit?: number) =>
-  stream(
-    (prompt): RlExample<number> => ({
-      id: String(prompt),
-      prompt,
-      row: { answer: answerOf(prompt).slice(0, 2).join(' ') },
-    }),
-    limit,
-  )
-
-/** Share of the leading tokens that are right, and whether all are. */
-const rewards = combineRewards([
-  {
-    name: 'accuracy',
-    weight: 0.5,
-    reward: ({ completions, rows }) => completions.map((text, index) => (text === rows[index]?.['answer'] ? 1 : 0)),
-  },
-  {
-    name: 'prefix',
-    weight: 0.5,
-    reward: ({ completions, rows }) =>
-      completions.map((text, index) => {
-        const answer = (rows[index]?.['answer'] as string).split(' ')
-        const wrong = answer.findIndex((token, position) => text.split(' ')[position] !== token)
-        return wrong < 0 ? 1 : wrong / answer.length
-      }),
-  },
-])
-
-const sft = (changes: Partial<SftStage<number>> = {}): SftStage<number> => ({
-  name: 'cold-start',
-  kind: 'sft',
-  steps: 4,
-  learningRate: 0.05,
-  data: sftData(),
-  batchSize: 4,
-  tokensPerMicroBatch: 8,
-  ...changes,
-})
-
-const rl = (changes: Partial<RlStage<number>> = {}): RlStage<number> => ({
-  name: 'rl',
-  kind: 'rl',
-  steps: 6,
-  learningRate: { kind: 'cosine', from: 0.1, to: 0.01, warmupSteps: 2 },
-  maxGradNorm: 1,
-  data: rlData(),
-  promptsPerStep: 4,
-  groupSize: 6,
-  sampling: { maxTokens: 4, temperature: 1 },
-  tokensPerMicroBatch: 40,
-  rewards,
-  ...changes,
-})
-
-/** Two stages with every feature that has state. */
-const everything = (): Stage<number>[] => [
-  sft(),
-  rl({ name: 'mrl', pad: { variant: 'paper', low: 0.05, ratio: 0.7 }, updatesPerStep: 2 }),
-  rl({
-    name: 'trl',
-    pad: { variant: 'released', low: 0.03, high: 2, ratio: 1.5, alpha: 1.5 },
-    kl: { estimator: 'k3', coefficient: 0.01 },
-    entropy: { coefficient: 0.02, warmupUpdates: 2, decay: 0.9 },
-    stop: { kind: 'patience', metric: 'reward', mode: 'max', patience: 100, window: 2 },
-  }),
-]
-
-const newPolicy = () => new TabularPolicy(PROMPTS, 4, 5)
-
-/** Without wall clock, which no two runs share. */
-const timeless = (record: object) =>
-  Object.fromEntries(Object.entries(record).filter(([name]) => !name.startsWith('time/')))
-
-const lines = (path: string): object[] =>
-  readFileSync(path, 'utf8')
-    .split('\n')
-    .slice(0, -1)
-    .map((line) => timeless(JSON.parse(line) as object))
-
-let directory: string
-beforeEach(() => {
-  directory = mkdtempSync(join(tmpdir(), 'revisual-run-'))
-})
-afterEach(() => rmSync(directory, { recursive: true }))
+import type { RlStage } from './stages.js'
+import { train } from './train.js'
 
 describe('train', () => {
   it('learns a sequence task with GRPO and PAD', async () => {
@@ -272,6 +164,24 @@ describe('train', () => {
     expect(records[1]).toMatchObject({ skipped_steps: 0, frac_reward_zero_std: 1 })
   })
 
+  it('is not held up by a reward that hangs', async () => {
+    const load = (onError: 'raise' | { readonly score: number }) =>
+      RewardWorker.create(
+        [{ use: './bad.mjs#alwaysHangs' }, { use: 'efficient-length', options: { budget: 2 } }],
+        { baseDir: fileURLToPath(new URL('../../test/fixtures/rewards', import.meta.url)) },
+        { timeout: 100, onError },
+      )
+    const records: MetricRecord[] = []
+    const hooks = { onMetrics: (record: MetricRecord) => void records.push(record) }
+    const raising = rl({ steps: 2, rewards: await load('raise') })
+    await expect(train({ policy: newPolicy(), stages: [raising], hooks })).rejects.toThrow(
+      "Reward 'alwaysHangs': took longer",
+    )
+    expect(records).toEqual([])
+    await train({ policy: newPolicy(), stages: [rl({ steps: 2, rewards: await load({ score: 0 }) })], hooks })
+    expect(records.map((record) => record['rewards/alwaysHangs/errors'])).toEqual([1, 1])
+  })
+
   it.each<[string, Partial<RlStage<number>>, string]>([
     ['group size 1', { groupSize: 1 }, "Stage 'rl': groupSize is 1; allowed: an integer ≥ 2"],
     ['greedy sampling', { sampling: { maxTokens: 4, temperature: 0 } }, 'sampling.temperature is 0'],
@@ -351,160 +261,6 @@ describe('values that are not finite', () => {
     const failing = train({ policy, stages: [sft({ steps: 20, tokensPerMicroBatch: 1000 })], maxSkippedSteps: 3 })
     await expect(failing).rejects.toThrow(
       /Stage 'cold-start', step 5: .* in 3 optimizer steps in a row[\s\S]*step 2: loss \d/,
-    )
-  })
-})
-
-describe('resume', () => {
-  type Options = Partial<TrainOptions<number>>
-  const start = (policy: TabularPolicy, runDirectory: string, options: Options = {}) =>
-    train({
-      policy,
-      stages: everything(),
-      seed: 3,
-      runDirectory,
-      checkpoints: { every: 2, keep: 2 },
-      evaluateEvery: 4,
-      ...options,
-      hooks: {
-        evaluate: ({ globalStep }) => ({
-          metrics: { sum: policy.tables.logits.flat().reduce((a, b) => a + b, globalStep) },
-        }),
-        ...options.hooks,
-      },
-    })
-
-  /** What a finished run leaves behind. */
-  const remains = (policy: TabularPolicy, path: string) => ({
-    tables: JSON.stringify(policy.tables),
-    metrics: lines(join(path, 'metrics.jsonl')),
-    samples: lines(join(path, 'samples', 'training.jsonl')),
-  })
-
-  async function undisturbed() {
-    const policy = newPolicy()
-    const path = join(directory, 'undisturbed')
-    const result = await start(policy, path)
-    return { ...remains(policy, path), result }
-  }
-
-  const withoutSeconds = ({ stages, ...rest }: Awaited<ReturnType<typeof start>>) => ({
-    ...rest,
-    stages: stages.map(({ seconds: _, ...stage }) => stage),
-  })
-
-  it('after a crash at any moment ends in the same bits and the same records', async () => {
-    const expected = await undisturbed()
-    expect(expected.metrics).toHaveLength(16 + 6)
-    const crashes = new Set<string>()
-    for (const round of [1, 2, 3]) {
-      const path = join(directory, `crashing-${round}`)
-      for (let attempt = 0; ; attempt++) {
-        expect(attempt).toBeLessThan(50)
-        const policy = newPolicy()
-        let left = 5 + createRandom(round, 'crash', attempt).below(40)
-        policy.onCall = (call) => {
-          if (--left > 0) return
-          crashes.add(call)
-          throw new Error('killed')
-        }
-        try {
-          const result = await start(policy, path, { resume: true })
-          expect(withoutSeconds(result)).toEqual(withoutSeconds(expected.result))
-          expect(remains(policy, path)).toEqual({
-            tables: expected.tables,
-            metrics: expected.metrics,
-            samples: expected.samples,
-          })
-          break
-        } catch (error) {
-          if (!(error instanceof Error && error.message === 'killed')) throw error
-        }
-      }
-    }
-    // Also halfway through writing a checkpoint.
-    expect([...crashes].sort()).toEqual(['accumulate', 'sample', 'save', 'score', 'step'])
-  })
-
-  it('after an abort between or within steps does, too', async () => {
-    const expected = await undisturbed()
-    const path = join(directory, 'aborted')
-    let interruptions = 0
-    for (let attempt = 0; ; attempt++) {
-      const policy = newPolicy()
-      const controller = new AbortController()
-      let calls = 0
-      const moment = 3 + createRandom(11, 'abort', attempt).below(25)
-      policy.onCall = () => {
-        if (++calls === moment) controller.abort()
-      }
-      const result = await start(policy, path, { resume: true, signal: controller.signal })
-      if (!result.interrupted) {
-        expect(remains(policy, path)).toEqual({
-          tables: expected.tables,
-          metrics: expected.metrics,
-          samples: expected.samples,
-        })
-        break
-      }
-      interruptions++
-      expect(attempt).toBeLessThan(100)
-    }
-    expect(interruptions).toBeGreaterThan(3)
-  })
-
-  it('drops a step that was aborted while sampling', async () => {
-    const policy = newPolicy()
-    const controller = new AbortController()
-    const started: unknown[] = []
-    policy.onCall = (call) => {
-      if (call === 'sample') controller.abort()
-    }
-    const first = await start(policy, directory, { signal: controller.signal })
-    expect(first).toMatchObject({ interrupted: true, globalStep: 4 })
-    await start(newPolicy(), directory, { resume: true, hooks: { onStart: (from) => void started.push(from) } })
-    expect(started).toEqual([{ stage: 'cold-start', step: 4, globalStep: 4 }])
-  })
-
-  it('from a damaged checkpoint goes back one further, with a warning', async () => {
-    const expected = await undisturbed()
-    const policy = newPolicy()
-    const path = join(directory, 'damaged')
-    policy.onCall = (call) => {
-      if (call === 'sample' && existsSync(join(path, 'checkpoints', 'step-000008'))) throw new Error('killed')
-    }
-    await expect(start(policy, path)).rejects.toThrow('killed')
-    const checkpoints = join(path, 'checkpoints')
-    expect(readdirSync(checkpoints).sort()).toEqual(['step-000006', 'step-000008'])
-    truncateSync(join(checkpoints, 'step-000008', 'policy', 'optimizer.json'), 100)
-    const warnings: string[] = []
-    const second = newPolicy()
-    await start(second, path, { resume: true, hooks: { onWarning: (message) => void warnings.push(message) } })
-    expect(warnings).toHaveLength(1)
-    expect(warnings[0]).toContain('step-000008 is damaged (policy/optimizer.json has 100 bytes')
-    expect(remains(second, path)).toEqual({
-      tables: expected.tables,
-      metrics: expected.metrics,
-      samples: expected.samples,
-    })
-  })
-
-  it('of a finished run returns what it had', async () => {
-    const first = await undisturbed()
-    const path = join(directory, 'again')
-    cpSync(join(directory, 'undisturbed'), path, { recursive: true })
-    const policy = newPolicy()
-    expect(withoutSeconds(await start(policy, path, { resume: true }))).toEqual(withoutSeconds(first.result))
-    expect(remains(policy, path).metrics).toEqual(first.metrics)
-  })
-
-  it('is refused with another seed or other stages, and so is starting over a used folder', async () => {
-    await start(newPolicy(), directory)
-    await expect(start(newPolicy(), directory)).rejects.toThrow('holds a run already. Pass resume: true')
-    await expect(start(newPolicy(), directory, { resume: true, seed: 4 })).rejects.toThrow('its seed is 3, now it is 4')
-    await expect(start(newPolicy(), directory, { resume: true, stages: [sft()] })).rejects.toThrow('list of stages')
-    await expect(train({ policy: newPolicy(), stages: [sft()], resume: true })).rejects.toThrow(
-      'resume needs a runDirectory',
     )
   })
 })

@@ -38,7 +38,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   try {
     const gpu = await adapter.requestDevice({
       requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
-      requiredLimits: limitsOf(adapter.limits),
+      requiredLimits: limitsOf(adapter.limits, options.limits),
       ...(options.label === undefined ? {} : { label: options.label }),
     })
     return new Device(gpu, info, adapter, options)
@@ -354,7 +354,7 @@ export class Device {
     this.fault ??= error
   }
 
-  /** Rejects with the loss of the device when that comes first. */
+  /** Waits for the GPU. Rejects with the loss of the device when that comes first. */
   private async guard<T>(pending: Promise<T>): Promise<T> {
     if (this.lostError) throw this.lostError
     let giveUp: (error: DeviceLostError) => void = () => {}
@@ -362,8 +362,10 @@ export class Device {
       giveUp = reject
     })
     this.waiting.add(giveUp)
+    const first = Promise.race([pending, lost])
     try {
-      return await Promise.race([pending, lost])
+      if (this.info.isSoftware) await yieldCores(first)
+      return await first
     } catch (error) {
       // Mapping is aborted just before the loss is announced.
       if (!(error instanceof DeviceLostError)) await new Promise((resolve) => setTimeout(resolve, 0))
@@ -438,5 +440,25 @@ export class Device {
     node.storage = null
     node.retained = false
     if (this.live.delete(node)) for (const scope of this.scopes) scope.adopt(node)
+  }
+}
+
+const sleeper = new Int32Array(new SharedArrayBuffer(4))
+
+/**
+ * Waits without taking a core. While anything is pending the WebGPU binding polls in every turn of the event loop, which
+ * keeps this thread busy; where the GPU is the CPU, that core is one the shaders need. Sleeping between turns gives it
+ * to them, at the price of up to half a millisecond of latency.
+ */
+async function yieldCores(pending: Promise<unknown>): Promise<void> {
+  let settled = false
+  const settle = () => {
+    settled = true
+  }
+  pending.then(settle, settle)
+  for (;;) {
+    await new Promise((resolve) => setImmediate(resolve))
+    if (settled) return
+    Atomics.wait(sleeper, 0, 0, 0.5)
   }
 }

@@ -217,9 +217,17 @@ const plain = (layout: Layout): OperandSpec => ({ layout, dtype: 'f32', offset: 
 const one: MatmulShape['batch'] = [1, 1, 1]
 const families: Family[] = ['gpu', 'software', 'shuffles']
 const layouts: Layout[] = ['rows', 'columns', 'strided']
+const layoutPairs: [Layout, Layout][] = [
+  ['rows', 'rows'],
+  ['rows', 'columns'],
+  ['columns', 'rows'],
+  ['columns', 'columns'],
+  ['rows', 'strided'],
+  ['strided', 'strided'],
+]
 
 describe.each(families)('%s kernels', (family) => {
-  test.each(layouts.flatMap((a) => layouts.map((b) => [a, b] as const)))('A in %s, B in %s', async (a, b) => {
+  test.each(layoutPairs)('A in %s, B in %s', async (a, b) => {
     await check(makeCase({ batch: one, m: 36, n: 44, k: 28 }, plain(a), plain(b)), family)
     if (a === b) await check(makeCase({ batch: one, m: 19, n: 33, k: 21 }, plain(a), plain(b)), family)
   })
@@ -263,7 +271,7 @@ describe.each(families)('%s kernels', (family) => {
       fc.asyncProperty(shape, spec, spec, async (s, a, b) => {
         await check(makeCase(s, a, b), family)
       }),
-      { numRuns: 8, seed: 20261122 },
+      { numRuns: family === 'gpu' ? 5 : 8, seed: 20261122 },
     )
   })
 

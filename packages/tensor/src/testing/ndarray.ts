@@ -1,6 +1,6 @@
 /**
  * Arrays of the plain reference: a shape and f64 values in row-major order, nothing else. Written for clarity, checked
- * against by everything fast; it shares no code with the GPU path.
+ * against by everything fast; no code is shared with the kernels.
  */
 import { ShapeError } from '../device/errors.js'
 
