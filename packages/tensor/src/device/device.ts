@@ -346,7 +346,7 @@ export class Device {
 
   /** Throws what went wrong. A refused command is reported before its cause, so the cause is waited for. */
   private async check(): Promise<void> {
-    if (this.fault) await new Promise((resolve) => setTimeout(resolve, 0))
+    if (this.fault) await this.guard(this.encoder.reported())
     this.throwFault()
   }
 

@@ -44,6 +44,9 @@ export class Encoder {
   private dispatches = 0
   private profile: Profile | null = null
 
+  /** Compilations whose outcome is not known yet. */
+  private readonly reports = new Set<Promise<void>>()
+
   constructor(
     private readonly device: GPUDevice,
     private readonly onFault: (error: Error) => void,
@@ -53,6 +56,11 @@ export class Encoder {
       size: UNIFORM_BYTES,
       usage: GPUBufferUsage.UNIFORM | GPUBufferUsage.COPY_DST,
     })
+  }
+
+  /** Resolves when it is known of every kernel so far whether it compiled. */
+  async reported(): Promise<void> {
+    await Promise.all(this.reports)
   }
 
   /** Drops cached bind groups that may name a destroyed buffer. */
@@ -165,16 +173,22 @@ export class Encoder {
       layout: layout.pipeline,
       compute: { module, entryPoint: 'main' },
     })
-    this.device.popErrorScope().then(
-      (error) => {
-        if (error) {
-          this.onFault(
-            new GpuValidationError(`Kernel '${dispatch.label}' does not compile: ${error.message}\n${dispatch.code}`),
-          )
-        }
-      },
-      () => {},
-    )
+    const report = this.device
+      .popErrorScope()
+      .then(
+        (error) => {
+          if (error) {
+            this.onFault(
+              new GpuValidationError(`Kernel '${dispatch.label}' does not compile: ${error.message}\n${dispatch.code}`),
+            )
+          }
+        },
+        () => {},
+      )
+      .then(() => {
+        this.reports.delete(report)
+      })
+    this.reports.add(report)
     const pipeline = { id: this.pipelines.size, gpu, layout: layout.group }
     this.pipelines.set(dispatch.code, pipeline)
     return pipeline

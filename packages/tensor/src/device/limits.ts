@@ -1,7 +1,7 @@
 /**
  * The limits that matter here. A device is opened with all its adapter has; tests lower them to see what happens there.
  */
-export const LIMITS = [
+const LIMITS = [
   'maxStorageBufferBindingSize',
   'maxBufferSize',
   'maxStorageBuffersPerShaderStage',

@@ -7,7 +7,7 @@ import { byteLength, DTYPES, isDType, rankOf, type SafetensorsDType } from './dt
 import { SafetensorsError } from './errors.js'
 
 /** Largest header the format allows, in bytes. */
-export const MAX_HEADER_BYTES = 100_000_000
+const MAX_HEADER_BYTES = 100_000_000
 
 /** Where a tensor lies: bytes [begin, end) after the header. */
 export interface SafetensorsEntry {
@@ -164,7 +164,7 @@ export function parseHeader(bytes: Uint8Array, dataBytes: number, file: string):
   return { entries, metadata: parseMetadata(json['__metadata__'], file) }
 }
 
-export interface PlannedTensor extends SafetensorsEntry {
+interface PlannedTensor extends SafetensorsEntry {
   readonly name: string
 }
 

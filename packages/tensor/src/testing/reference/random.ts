@@ -4,7 +4,7 @@
  */
 import { generate, type NdArray } from '../ndarray.js'
 
-export type Words4 = readonly [number, number, number, number]
+type Words4 = readonly [number, number, number, number]
 
 const multiplyHigh = (a: number, b: number) => Number((BigInt(a) * BigInt(b)) >> 32n)
 
