@@ -47,7 +47,7 @@ export function map(x: NdArray, fn: (value: number, index: number) => number): N
 }
 
 /** Row-major strides in elements. */
-export function stridesOf(shape: readonly number[]): number[] {
+function stridesOf(shape: readonly number[]): number[] {
   return shape.map((_, axis) => sizeOfShape(shape.slice(axis + 1)))
 }
 

@@ -10,7 +10,7 @@ export interface ReduceOptions {
   readonly keepDims?: boolean
 }
 
-export interface Groups {
+interface Groups {
   /** Shape of the result. */
   readonly shape: readonly number[]
   /** For each input element, the result element it goes into. */

@@ -15,7 +15,7 @@ import {
 } from '../ndarray.js'
 import type { DifferentiableOp, UnaryInputs } from './operation.js'
 
-export interface Move {
+interface Move {
   readonly shape: readonly number[]
   readonly from: readonly number[]
 }
