@@ -73,6 +73,7 @@ export class Encoder {
   }
 
   encode(dispatch: Dispatch): void {
+    if (dispatch.workgroups.includes(0)) return
     const pipeline = this.pipeline(dispatch)
     const bytes = Math.max(16, Math.ceil(dispatch.params.length / 4) * 16)
     const slot = Math.ceil(bytes / this.alignment) * this.alignment

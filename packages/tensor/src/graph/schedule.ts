@@ -7,7 +7,7 @@
 import { checkAlive, checkVersion, isIdentity, type Node, type Read } from './node.js'
 
 /** Where an inlined node is computed: once per output element, or once per element under the reduction. */
-export type Zone = 'outer' | 'inner'
+type Zone = 'outer' | 'inner'
 
 /** One kernel: a root whose value is stored, and the nodes computed with it in registers. */
 export interface FusedKernel {

@@ -24,7 +24,7 @@ export interface PoolStatistics {
 }
 
 /** Size classes: four steps per power of two, at least 256 bytes, so at most a quarter is wasted. */
-export function sizeClass(bytes: number): number {
+function sizeClass(bytes: number): number {
   if (bytes <= 256) return 256
   const step = 2 ** Math.floor(Math.log2(bytes - 1)) / 4
   const quantum = Math.max(256, step)

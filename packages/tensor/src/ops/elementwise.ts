@@ -123,7 +123,8 @@ export const sign = unary('sign', null)
 
 export const square = (x: Tensor): Tensor => mul(x, x)
 export const reciprocal = (x: Tensor): Tensor => div(1, x)
-export const relu = (x: Tensor): Tensor => maximum(x, 0)
+/** max(x, 0), with gradient 0 at 0 as in torch. */
+export const relu = (x: Tensor): Tensor => where(gt(x, 0), x, 0)
 /** x·σ(x). */
 export const silu = (x: Tensor): Tensor => mul(x, sigmoid(x))
 /** log(1 + eˣ), without overflow. */

@@ -40,7 +40,7 @@ fn philox(counter: vec4<u32>, seed: vec2<u32>) -> vec4<u32> {
 fn unit_float(bits: u32) -> f32 { return f32(bits >> 8u) * 5.9604644775390625e-8; }
 `
 
-export function seedWords(seed: number): [number, number] {
+function seedWords(seed: number): [number, number] {
   return [seed >>> 0, Math.floor(seed / 2 ** 32) >>> 0]
 }
 
