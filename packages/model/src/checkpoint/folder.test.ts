@@ -113,8 +113,8 @@ describe('createModel', () => {
     const weights = values[0]?.get('model.layers.0.mlp.gate_proj.weight') as Float32Array
     const mean = weights.reduce((sum, value) => sum + value, 0) / weights.length
     const deviation = Math.sqrt(weights.reduce((sum, value) => sum + (value - mean) ** 2, 0) / weights.length)
-    expect(Math.abs(mean)).toBeLessThan(5e-4)
-    expect(deviation).toBeCloseTo(0.02, 3)
+    expect(Math.abs(mean)).toBeLessThan(1.5e-3)
+    expect(deviation).toBeCloseTo(0.06, 3)
     expect(parameterCount(nanoModel(device).parts.config.architecture)).toBe(959_680)
   })
 })
