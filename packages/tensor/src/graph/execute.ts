@@ -2,7 +2,6 @@
  * Runs planned kernels: a buffer for every output when its kernel comes, back to the pool after its last reader. What
  * later kernels of the same schedule need, but are not run now, is retained for them.
  */
-import type { DeviceLimits } from '../device/limits.js'
 import type { Target } from './codegen.js'
 import type { Dispatch, EmitContext } from './dispatch.js'
 import { emit } from './emit.js'
@@ -11,10 +10,7 @@ import { writtenBy, type FusedKernel } from './schedule.js'
 import { ShapeError } from '../device/errors.js'
 
 /** What execution needs of the device. */
-export interface ExecutionHost {
-  readonly limits: DeviceLimits
-  readonly isSoftware: boolean
-  readonly subgroupSize: number | undefined
+export interface ExecutionHost extends Pick<EmitContext, 'limits' | 'isSoftware' | 'subgroupSize'> {
   allocate(bytes: number): Storage
   encode(dispatch: Dispatch): void
   /** Makes a value last beyond this execution. */
