@@ -8,6 +8,7 @@ import {
   ModuleBuilder,
   targetIsVectorisable,
   writeStore,
+  type Binding,
   type Target,
   type Width,
 } from './codegen.js'
@@ -349,6 +350,12 @@ function emitMatmul(
   return [copy.dispatch, product]
 }
 
+function loadFunction(name: string, { name: buffer, vector }: Binding): string {
+  return vector
+    ? `fn ${name}4(i: u32) -> vec4<f32> { return vec4<f32>(${buffer}[i >> 2u]); }`
+    : `fn ${name}(i: u32) -> f32 { return f32(${buffer}[i]); }`
+}
+
 function emitProduct(
   kernel: FusedKernel,
   a: Read,
@@ -387,10 +394,10 @@ function emitProduct(
   }
   const vectors = plan.params.length / 4
   const prologue = builder.prologue({ dtype: target.dtype, vector: vectorOutput }, `mm: array<vec4<u32>, ${vectors}>, `)
-  const body = plan.code.replaceAll(/\bmm_a\b/g, matrixA.name).replaceAll(/\bmm_b\b/g, matrixB.name)
+  const loads = [loadFunction('mm_a', matrixA), loadFunction('mm_b', matrixB)]
   return {
     label: `matmul ${labelOf(kernel)}`,
-    code: `${prologue}\n${stores.join('\n')}\n${body}`,
+    code: `${prologue}\n${[...loads, ...stores].join('\n')}\n${plan.code}`,
     reads: builder.bindings.map(({ storage }) => storage),
     writes: [target.storage],
     params: [...plan.params, ...(builder.words.length > 0 ? builder.words : [0])],

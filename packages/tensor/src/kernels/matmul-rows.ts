@@ -19,7 +19,7 @@ interface RowsConfig {
   /** Invocations of a workgroup; the subgroup's exact size where `subgroups`. */
   readonly lanes: number
   readonly subgroups: boolean
-  /** B is an array of vec4 along its columns. */
+  /** B is read four columns at a time, by `mm_b4`. */
   readonly vectorB: boolean
   readonly vectorStore: boolean
 }
@@ -29,8 +29,8 @@ export function rowsTemplate(config: RowsConfig): MatmulTemplate {
   const column = (group: number) => `column${group}`
   const loadB = (group: number) =>
     vectorB
-      ? `vec4<f32>(mm_b[(baseB${group} + bk) >> 2u])`
-      : `vec4<f32>(${[0, 1, 2, 3].map((j) => `f32(mm_b[baseB${group}_${j} + bk])`).join(', ')})`
+      ? `mm_b4(baseB${group} + bk)`
+      : `vec4<f32>(${[0, 1, 2, 3].map((j) => `mm_b(baseB${group}_${j} + bk)`).join(', ')})`
   const bases = (group: number) =>
     vectorB
       ? `let baseB${group} = bBase + min(${column(group)}, N - 4u);`
@@ -43,14 +43,14 @@ export function rowsTemplate(config: RowsConfig): MatmulTemplate {
     ? `
   for (var k = 0u; k < K; k += ${lanes}u) {
     let ak = min(k + lane, K - 1u) * ${word('aCol')};
-    ${unroll(rows, (i) => `let f${i} = f32(mm_a[baseA${i} + ak]);`)}
+    ${unroll(rows, (i) => `let f${i} = mm_a(baseA${i} + ak);`)}
     let count = min(${word('chunk')}, K - k);
     for (var q = 0u; q < count; q++) {${product((i) => `subgroupShuffle(f${i}, q)`)}
     }
   }`
     : `
   var ak = 0u;
-  for (var k = 0u; k < K; k++) {${product((i) => `f32(mm_a[baseA${i} + ak])`)}
+  for (var k = 0u; k < K; k++) {${product((i) => `mm_a(baseA${i} + ak)`)}
     ak += ${word('aCol')};
   }`
   const store = (group: number) => {

@@ -62,10 +62,10 @@ function stage(operand: StagedOperand, depth: number, team: number): string {
   const place = `${name}Block + k * ${extent + padding}u + o`
   const load = vector
     ? `var v = vec4<f32>();
-      if (${first} + o < ${limit} && k0 + k < K) { v = vec4<f32>(mm_${name}[(${index}) >> 2u]); }
+      if (${first} + o < ${limit} && k0 + k < K) { v = mm_${name}4(${index}); }
       ${unroll(4, (j) => `${name}Tile[${place} + ${alongK ? j * (extent + padding) : j}u] = v[${j}];`)}`
     : `var v = 0.0;
-      if (${first} + o < ${limit} && k0 + k < K) { v = f32(mm_${name}[${index}]); }
+      if (${first} + o < ${limit} && k0 + k < K) { v = mm_${name}(${index}); }
       ${name}Tile[${place}] = v;`
   return `for (var e = member; e < ${count}u; e += ${team}u) {
       let k = ${k};

@@ -61,13 +61,19 @@ function options(family: Family): MatmulOptions {
 
 function moduleText(plan: MatmulPlan, a: MatmulOperand, b: MatmulOperand): string {
   const type = (operand: MatmulOperand, vector: boolean) => (vector ? `vec4<${operand.dtype}>` : operand.dtype)
+  const load = (name: string, vector: boolean) =>
+    vector
+      ? `fn ${name}4(i: u32) -> vec4<f32> { return vec4<f32>(${name}_data[i >> 2u]); }`
+      : `fn ${name}(i: u32) -> f32 { return f32(${name}_data[i]); }`
   return `${a.dtype === 'f16' || b.dtype === 'f16' ? 'enable f16;' : ''}
 ${plan.subgroups ? 'enable subgroups;' : ''}
 struct Params { mm: array<vec4<u32>, ${plan.params.length / 4}> }
 @group(0) @binding(0) var<uniform> params: Params;
-@group(0) @binding(1) var<storage, read> mm_a: array<${type(a, plan.vectorA)}>;
-@group(0) @binding(2) var<storage, read> mm_b: array<${type(b, plan.vectorB)}>;
+@group(0) @binding(1) var<storage, read> mm_a_data: array<${type(a, plan.vectorA)}>;
+@group(0) @binding(2) var<storage, read> mm_b_data: array<${type(b, plan.vectorB)}>;
 @group(0) @binding(3) var<storage, read_write> result: array<f32>;
+${load('mm_a', plan.vectorA)}
+${load('mm_b', plan.vectorB)}
 fn store_out(i: u32, v: f32) { result[i] = result[i] + 1000.0 + v; }
 ${plan.vectorStore ? 'fn store_out4(i: u32, v: vec4<f32>) { for (var j = 0u; j < 4u; j++) { store_out(i + j, v[j]); } }' : ''}
 ${plan.code}`

@@ -20,7 +20,8 @@ export interface MatmulPlan {
   /** Identity of `code`: equal keys mean equal text. Free of shapes. */
   readonly key: string
   /**
-   * WGSL from the workgroup variables to the entry point `main`. It reads `params.mm`, `mm_a` and `mm_b`, and calls
+   * WGSL from the workgroup variables to the entry point `main`. It reads `params.mm`, gets operands by `mm_a(i)` and
+   * `mm_b(i)` (element i as f32) or `mm_a4(i)` and `mm_b4(i)` (four elements from i, a multiple of four), and calls
    * `store_out(i, v)` or, when `vectorStore`, `store_out4(i, v)` exactly once for each element of the contiguous output.
    */
   readonly code: string
@@ -29,7 +30,7 @@ export interface MatmulPlan {
   /** u32 words of `params.mm`, a multiple of four of them. */
   readonly params: readonly number[]
   readonly vectorStore: boolean
-  /** `mm_a` is declared `array<vec4<T>>`; likewise `vectorB`. */
+  /** The code calls `mm_a4`, else `mm_a`; likewise `vectorB`. */
   readonly vectorA: boolean
   readonly vectorB: boolean
   /** `code` needs `enable subgroups;` at the head of the module. */
@@ -83,7 +84,7 @@ function exchange({ shape, a, b }: Product): Product {
 
 /** The kernel's A is the caller's B, and the other way round. */
 function exchangeNames(code: string): string {
-  return code.replaceAll(/\bmm_([ab])\b/g, (_, name) => (name === 'a' ? 'mm_b' : 'mm_a'))
+  return code.replaceAll(/\bmm_([ab])(4?)\b/g, (_, name, width) => `mm_${name === 'a' ? 'b' : 'a'}${width}`)
 }
 
 /** The operand with the meaningless strides of batch dimensions of size 1 set to 0. */
