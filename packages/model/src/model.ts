@@ -44,7 +44,7 @@ export class VisionLanguageModel {
       device,
       architecture,
       weights: (name) => parameters.get(name),
-      textRotary: new TextRotary(architecture.text),
+      textRotary: new TextRotary(architecture.text, architecture.rotaryFrequencies),
     }
   }
 

@@ -1,16 +1,11 @@
 /**
- * Weights in safetensors files. Names on disk are the hub's; files whose names carry the in-memory prefixes of
- * transformers ≥ 4.52 (`model.visual.`, `model.language_model.`) are read too. Any float dtype is widened to f32.
+ * Weights in safetensors files. Names on disk are the hub's for the family; both prefixes transformers has used (`visual.`,
+ * `model.` and, since 4.52, `model.visual.`, `model.language_model.`) are read. Any float dtype is widened to f32.
  */
 import { SafetensorsFile, SafetensorsFolder, writeSafetensors } from '@revisual/tensor'
 import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError } from '../config/json.js'
-import { parameterSpecs } from '../network/parameters.js'
-
-/** Name on the hub of a tensor under either convention. */
-export function hubName(name: string): string {
-  return name.replace(/^model\.visual\./, 'visual.').replace(/^model\.language_model\./, 'model.')
-}
+import { fileName, parameterName, parameterSpecs } from '../network/parameters.js'
 
 /** Reads every parameter of the config from an open file or folder, one at a time. */
 async function readParameters(
@@ -19,7 +14,9 @@ async function readParameters(
   config: ModelConfig,
   take: (name: string, values: Float32Array) => void,
 ): Promise<void> {
-  const stored = new Map([...source.entries].map(([name, entry]) => [hubName(name), { name, shape: entry.shape }]))
+  const stored = new Map(
+    [...source.entries].map(([name, entry]) => [parameterName(name), { name, shape: entry.shape }]),
+  )
   const specs = parameterSpecs(config.architecture)
   const missing = specs.filter(({ name }) => !stored.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
@@ -76,7 +73,7 @@ export async function writeValues(
   const entries = parameterSpecs(config.architecture).map(({ name, shape }) => {
     const data = values.get(name)
     if (!data) throw new ConfigError(`No value was given for parameter ${name}.`)
-    return [name, { dtype: 'F32', shape, data }] as const
+    return [fileName(config.architecture, name), { dtype: 'F32', shape, data }] as const
   })
   await writeSafetensors(path, new Map(entries))
 }

@@ -79,6 +79,15 @@ export class JsonReader {
     return value
   }
 
+  /** Checks that every item of a list, if there is one, is allowed. */
+  everyOf(key: string, allowed: readonly string[]): void {
+    const value = this.object[key]
+    if (!this.has(key)) return
+    if (!Array.isArray(value) || !value.every((item: unknown) => allowed.some((candidate) => candidate === item))) {
+      this.fail(key, `a list of ${allowed.map((candidate) => JSON.stringify(candidate)).join(', ')}`)
+    }
+  }
+
   /** The value, which must be one of `allowed`; absent gives `fallback`. */
   oneOf<T extends string | number | boolean>(key: string, allowed: readonly T[], fallback: T): T {
     if (!this.has(key)) return fallback

@@ -18,7 +18,7 @@ import {
 import { layOutTokens } from '../network/batch.js'
 import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
-import { mlps, norms, project, type Weights } from '../network/layers.js'
+import { decoderLayers, normalizeFusedHeads, norms, type Weights } from '../network/layers.js'
 import { pickRows } from '../network/rows.js'
 import type { ModelPrompt } from '../prompt.js'
 import { decodeAttention } from './decode-attention.js'
@@ -196,32 +196,24 @@ class Generation {
     const { text } = this.network.architecture
     const weights = this.#weights
     const ids = this.#device.tensor(Uint32Array.from(this.#active, (slot) => slot.ids.at(-1) ?? 0))
-    const norm = norms[text.norm]
     const rotary = this.#rotaryAt(step)
     let x = embedding(weights('model.embed_tokens.weight'), ids)
     for (let layer = 0; layer < text.layers; layer++) {
       const at = `model.layers.${layer}`
       const { weight, bias } = this.#layerWeights[layer] as { weight: Tensor; bias: Tensor | null }
-      const normed = norm(weights, `${at}.input_layernorm`, x, text.normEpsilon)
-      const mixed = decodeAttention(text, {
-        queryKeyValue: bias ? linear(normed, weight, bias) : linear(normed, weight),
-        rotary,
-        prefix: this.#prefixes[layer] as Tensor,
-        sequences: this.#sequences,
-        cache: this.#caches[layer] as Tensor,
-        step,
+      x = decoderLayers[text.layer](weights, text, at, x, (normed) => {
+        const queryKeyValue = bias ? linear(normed, weight, bias) : linear(normed, weight)
+        return decodeAttention(text, {
+          queryKeyValue: normalizeFusedHeads(weights, text, at, queryKeyValue),
+          rotary,
+          prefix: this.#prefixes[layer] as Tensor,
+          sequences: this.#sequences,
+          cache: this.#caches[layer] as Tensor,
+          step,
+        })
       })
-      x = x.add(project(weights, `${at}.self_attn.o_proj`, mixed, false))
-      x = x.add(
-        mlps[text.mlp](
-          weights,
-          `${at}.mlp`,
-          norm(weights, `${at}.post_attention_layernorm`, x, text.normEpsilon),
-          false,
-        ),
-      )
     }
-    return linear(norm(weights, 'model.norm', x, text.normEpsilon), headWeight(weights, text))
+    return linear(norms[text.norm](weights, 'model.norm', x, text.normEpsilon), headWeight(weights, text))
   }
 
   /** [B, headSize]: cosines and sines at the position of each sequence's newest token. */

@@ -1,17 +1,19 @@
 /**
- * The text decoder: pre-norm blocks of grouped-query attention with M-RoPE and a gated feed-forward, over a flat list of
- * tokens. Which of them see each other is the business of the attention it is given.
- * Source: transformers `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
+ * The text decoder over a flat list of tokens: grouped-query attention with M-RoPE inside the layers the architecture
+ * names. Which tokens see each other is the business of the attention it is given.
+ * Source: transformers `models/{qwen2_5_vl,qwen3_vl}/modeling_*.py`.
  */
 import { rotary, type Tensor } from '@revisual/tensor'
 import type { TextArchitecture } from '../config/architecture.js'
-import { mlps, norms, project, type Weights } from './layers.js'
+import { decoderLayers, normalizeHeads, norms, project, type Weights } from './layers.js'
 import type { TokenAttention } from './token-attention.js'
 
 /** Tokens as the decoder sees them. */
 export interface DecoderInput {
   /** Embedded tokens with visual tokens in place, [N, H]. */
   readonly embedded: Tensor
+  /** Added to the output of layer k, [N, H] each: DeepStack's visual tokens in place, zeros elsewhere. */
+  readonly deepStack: readonly Tensor[]
   /** [N, headSize / 2]. */
   readonly cos: Tensor
   readonly sin: Tensor
@@ -31,25 +33,25 @@ export interface DecoderOutput {
 }
 
 export function decoder(weights: Weights, text: TextArchitecture, input: DecoderInput): DecoderOutput {
-  const { heads, keyValueHeads, headSize, normEpsilon } = text
-  const { attention, cos, sin } = input
-  const norm = norms[text.norm]
-  const mlp = mlps[text.mlp]
+  const { heads, keyValueHeads, headSize } = text
+  const { attention, cos, sin, deepStack } = input
   const keyValues: LayerKeyValues[] = []
   let x = input.embedded
   for (let layer = 0; layer < text.layers; layer++) {
     const at = `model.layers.${layer}`
-    const normed = norm(weights, `${at}.input_layernorm`, x, normEpsilon)
-    const projected = (name: string, count: number) =>
-      project(weights, `${at}.self_attn.${name}`, normed, text.attentionBias).reshape([-1, count, headSize])
-    const queries = rotary(projected('q_proj', heads), cos, sin)
-    const keys = rotary(projected('k_proj', keyValueHeads), cos, sin)
-    const values = projected('v_proj', keyValueHeads)
-    keyValues.push({ keys, values })
-    x = x.add(project(weights, `${at}.self_attn.o_proj`, attention(queries, keys, values), false))
-    x = x.add(mlp(weights, `${at}.mlp`, norm(weights, `${at}.post_attention_layernorm`, x, normEpsilon), false))
+    x = decoderLayers[text.layer](weights, text, at, x, (normed) => {
+      const projected = (name: string, count: number) =>
+        project(weights, `${at}.self_attn.${name}`, normed, text.attentionBias).reshape([-1, count, headSize])
+      const plain = normalizeHeads(weights, text, at, projected('q_proj', heads), projected('k_proj', keyValueHeads))
+      const keys = rotary(plain.keys, cos, sin)
+      const values = projected('v_proj', keyValueHeads)
+      keyValues.push({ keys, values })
+      return attention(rotary(plain.queries, cos, sin), keys, values)
+    })
+    const added = deepStack[layer]
+    if (added) x = x.add(added)
   }
-  return { hidden: norm(weights, 'model.norm', x, normEpsilon), keyValues }
+  return { hidden: norms[text.norm](weights, 'model.norm', x, text.normEpsilon), keyValues }
 }
 
 /** The output matrix [V, H]: the head's own, or the embedding when tied. */

@@ -1,8 +1,16 @@
 /**
- * The parameters of an architecture under the names checkpoints on the hub have, and their fresh values. Groups: `vision`
- * (tower and merger) and `text` (embeddings, decoder, head); a stage of training freezes by group.
+ * The parameters of an architecture and their fresh values. Names are those of Qwen2.5-VL on the hub (`visual.…`, `model.…`,
+ * `lm_head.weight`) in every family; files of some families have other prefixes. Groups: `vision` (tower and mergers) and `text` (embeddings, decoder, head); a stage of training freezes by group.
  */
-import type { Architecture } from '../config/architecture.js'
+import type {
+  Architecture,
+  FeedForward,
+  Merger,
+  NormKind,
+  TextArchitecture,
+  VisionArchitecture,
+} from '../config/architecture.js'
+import { normParameters } from './layers.js'
 
 export interface ParameterSpec {
   readonly name: string
@@ -14,61 +22,102 @@ export interface ParameterSpec {
 
 /** Every parameter, in the order of the forward pass. */
 export function parameterSpecs({ text, vision }: Architecture): ParameterSpec[] {
-  const specs: ParameterSpec[] = []
-  const visual = (name: string, ...shape: number[]) =>
-    specs.push({ name: `visual.${name}`, shape, group: 'vision', decay: true })
-  const textual = (name: string, ...shape: number[]) => specs.push({ name, shape, group: 'text', decay: true })
+  return [...visionSpecs(vision), ...textSpecs(text)]
+}
 
+/** Collects parameters of one group. */
+class SpecList {
+  readonly specs: ParameterSpec[] = []
+
+  constructor(
+    private readonly group: ParameterSpec['group'],
+    private readonly prefix: string,
+  ) {}
+
+  add(name: string, ...shape: number[]): void {
+    this.specs.push({ name: `${this.prefix}${name}`, shape, group: this.group, decay: true })
+  }
+
+  norm(kind: NormKind, name: string, width: number): void {
+    for (const parameter of normParameters[kind]) this.add(`${name}.${parameter}`, width)
+  }
+
+  linear(name: string, rows: number, columns: number, bias: boolean): void {
+    this.add(`${name}.weight`, rows, columns)
+    if (bias) this.add(`${name}.bias`, rows)
+  }
+
+  feedForward({ gate, up, down }: FeedForward, name: string, width: number, inner: number, bias: boolean): void {
+    if (gate !== undefined) this.linear(`${name}.${gate}`, inner, width, bias)
+    this.linear(`${name}.${up}`, inner, width, bias)
+    this.linear(`${name}.${down}`, width, inner, bias)
+  }
+}
+
+function visionSpecs(vision: VisionArchitecture): ParameterSpec[] {
   const { hiddenSize: E, intermediateSize: F, patchSize, mergeSize } = vision
-  const merged = E * mergeSize ** 2
-  visual('patch_embed.proj.weight', E, vision.channels, vision.temporalPatchSize, patchSize, patchSize)
+  const list = new SpecList('vision', 'visual.')
+  const joined = E * mergeSize ** 2
+  const merger = ({ name, norm, normAfterJoin, first, second }: Merger) => {
+    list.norm(vision.norm, `${name}.${norm}`, normAfterJoin ? joined : E)
+    list.linear(`${name}.${first}`, joined, joined, true)
+    list.linear(`${name}.${second}`, vision.outputSize, joined, true)
+  }
+  list.add('patch_embed.proj.weight', E, vision.channels, vision.temporalPatchSize, patchSize, patchSize)
+  if (vision.patchBias) list.add('patch_embed.proj.bias', E)
+  if (vision.positionTableSide !== null) list.add('pos_embed.weight', vision.positionTableSide ** 2, E)
   for (let block = 0; block < vision.blocks; block++) {
     const at = `blocks.${block}`
-    visual(`${at}.norm1.weight`, E)
-    visual(`${at}.attn.qkv.weight`, 3 * E, E)
-    visual(`${at}.attn.qkv.bias`, 3 * E)
-    visual(`${at}.attn.proj.weight`, E, E)
-    visual(`${at}.attn.proj.bias`, E)
-    visual(`${at}.norm2.weight`, E)
-    for (const [projection, rows, columns] of [
-      ['gate_proj', F, E],
-      ['up_proj', F, E],
-      ['down_proj', E, F],
-    ] as const) {
-      visual(`${at}.mlp.${projection}.weight`, rows, columns)
-      visual(`${at}.mlp.${projection}.bias`, rows)
-    }
+    list.norm(vision.norm, `${at}.norm1`, E)
+    list.linear(`${at}.attn.qkv`, 3 * E, E, true)
+    list.linear(`${at}.attn.proj`, E, E, true)
+    list.norm(vision.norm, `${at}.norm2`, E)
+    list.feedForward(vision.mlp, `${at}.mlp`, E, F, true)
   }
-  visual('merger.ln_q.weight', E)
-  visual('merger.mlp.0.weight', merged, merged)
-  visual('merger.mlp.0.bias', merged)
-  visual('merger.mlp.2.weight', vision.outputSize, merged)
-  visual('merger.mlp.2.bias', vision.outputSize)
+  merger(vision.merger)
+  for (const entry of vision.deepStack) merger(entry.merger)
+  return list.specs
+}
 
-  const { hiddenSize: H, intermediateSize: I, vocabularySize: V } = text
-  const queries = text.heads * text.headSize
-  const keys = text.keyValueHeads * text.headSize
-  textual('model.embed_tokens.weight', V, H)
+function textSpecs(text: TextArchitecture): ParameterSpec[] {
+  const { hiddenSize: H, intermediateSize: I, vocabularySize: V, headSize } = text
+  const list = new SpecList('text', '')
+  const queries = text.heads * headSize
+  const keys = text.keyValueHeads * headSize
+  list.add('model.embed_tokens.weight', V, H)
   for (let layer = 0; layer < text.layers; layer++) {
     const at = `model.layers.${layer}`
-    textual(`${at}.input_layernorm.weight`, H)
-    for (const [projection, rows] of [
-      ['q_proj', queries],
-      ['k_proj', keys],
-      ['v_proj', keys],
-    ] as const) {
-      textual(`${at}.self_attn.${projection}.weight`, rows, H)
-      if (text.attentionBias) textual(`${at}.self_attn.${projection}.bias`, rows)
+    list.norm(text.norm, `${at}.input_layernorm`, H)
+    list.linear(`${at}.self_attn.q_proj`, queries, H, text.attentionBias)
+    list.linear(`${at}.self_attn.k_proj`, keys, H, text.attentionBias)
+    list.linear(`${at}.self_attn.v_proj`, keys, H, text.attentionBias)
+    if (text.queryKeyNorm) {
+      list.norm('rms', `${at}.self_attn.q_norm`, headSize)
+      list.norm('rms', `${at}.self_attn.k_norm`, headSize)
     }
-    textual(`${at}.self_attn.o_proj.weight`, H, queries)
-    textual(`${at}.post_attention_layernorm.weight`, H)
-    textual(`${at}.mlp.gate_proj.weight`, I, H)
-    textual(`${at}.mlp.up_proj.weight`, I, H)
-    textual(`${at}.mlp.down_proj.weight`, H, I)
+    list.linear(`${at}.self_attn.o_proj`, H, queries, false)
+    list.norm(text.norm, `${at}.post_attention_layernorm`, H)
+    list.feedForward(text.mlp, `${at}.mlp`, H, I, false)
   }
-  textual('model.norm.weight', H)
-  if (!text.tiedHead) textual('lm_head.weight', V, H)
-  return specs
+  list.norm(text.norm, 'model.norm', H)
+  if (!text.tiedHead) list.linear('lm_head', V, H, false)
+  return list.specs
+}
+
+/** Name in a file of a parameter. */
+export function fileName({ filePrefixes }: Pick<Architecture, 'filePrefixes'>, name: string): string {
+  for (const [own, prefix] of [
+    ['visual.', filePrefixes.vision],
+    ['model.', filePrefixes.text],
+  ] as const) {
+    if (name.startsWith(own)) return `${prefix}${name.slice(own.length)}`
+  }
+  return name
+}
+
+/** Name of a parameter whose tensor has a name under any convention: hub, or in-memory of transformers ≥ 4.52. */
+export function parameterName(name: string): string {
+  return name.replace(/^model\.visual\./, 'visual.').replace(/^model\.language_model\./, 'model.')
 }
 
 /** Number of trainable values. */

@@ -1,15 +1,16 @@
 /**
- * The vision tower of Qwen2.5-VL: patches → blocks with 2D rotary and window attention → merger. Rows are put in window
- * order on the host before they are uploaded, so a window is a run of rows and nothing is moved on the GPU; the last step of
- * the reference (back to raster order) is folded into the gather that places visual tokens in the text.
- * Source: transformers `models/qwen2_5_vl/modeling_qwen2_5_vl.py`.
+ * The vision tower of the Qwen families: patches → blocks with 2D rotary, inside windows or over the frame → merger. Rows are
+ * put in window order on the host before they are uploaded, so a window is a run of rows and nothing is moved on the GPU;
+ * the last step of the reference (back to raster order) is folded into the gather that places visual tokens in the text.
+ * Source: transformers `models/{qwen2_vl,qwen2_5_vl,qwen3_vl}/modeling_*.py`.
  */
 import { attention, gelu, linear, rotary, type Device, type Tensor } from '@revisual/tensor'
-import type { VisionArchitecture } from '../config/architecture.js'
+import type { Architecture, Merger, VisionArchitecture } from '../config/architecture.js'
 import type { PreparedImage } from '../images/processor.js'
+import { positionTaps, type PositionTaps } from '../positions/position-table.js'
 import { visionRotary, type RotaryTable } from '../positions/rotary.js'
 import { patchCoordinates, windowOrder } from '../positions/windows.js'
-import { mlps, norms, project, type Weights } from './layers.js'
+import { feedForward, norms, project, type Weights } from './layers.js'
 import { noRow, pickRows } from './rows.js'
 import { segmentLayout, type SegmentLayout } from './segments.js'
 
@@ -19,6 +20,8 @@ export interface VisionBatch {
   readonly pixelValues: Float32Array
   readonly rows: number
   readonly rotary: RotaryTable
+  /** Where the learned position table is read, if there is one. */
+  readonly positions: PositionTaps | null
   readonly windows: SegmentLayout
   readonly frames: SegmentLayout
   /** [cells] output row of each merged cell; cells in raster order, images concatenated. */
@@ -26,7 +29,10 @@ export interface VisionBatch {
 }
 
 /** Lays images out for one run of the tower. */
-export function visionBatch(images: readonly PreparedImage[], vision: VisionArchitecture): VisionBatch {
+export function visionBatch(
+  images: readonly PreparedImage[],
+  { vision, rotaryFrequencies }: Pick<Architecture, 'vision' | 'rotaryFrequencies'>,
+): VisionBatch {
   const grids = images.map((image) => image.grid)
   const { cells, windowLengths, frameLengths } = windowOrder(grids, vision)
   const perCell = vision.mergeSize ** 2
@@ -34,19 +40,26 @@ export function visionBatch(images: readonly PreparedImage[], vision: VisionArch
   const source = concatenate(images.map((image) => image.pixelValues))
   const rowSize = source.length / rows
   const coordinates = patchCoordinates(grids, vision.mergeSize)
+  const taps = vision.positionTableSide === null ? null : positionTaps(grids, coordinates, vision.positionTableSide)
   const pixelValues = new Float32Array(source.length)
   const ordered = new Int32Array(coordinates.length)
   const rowOfCell = new Uint32Array(cells.length)
+  const rowOrder = new Uint32Array(rows)
   cells.forEach((cell, place) => {
     rowOfCell[cell] = place
     const from = cell * perCell
     pixelValues.set(source.subarray(from * rowSize, (from + perCell) * rowSize), place * perCell * rowSize)
     ordered.set(coordinates.subarray(from * 2, (from + perCell) * 2), place * perCell * 2)
+    for (let k = 0; k < perCell; k++) rowOrder[place * perCell + k] = from + k
   })
   return {
     pixelValues,
     rows,
-    rotary: visionRotary(ordered, vision.headSize, vision.ropeTheta),
+    rotary: visionRotary(ordered, vision.headSize, vision.ropeTheta, rotaryFrequencies),
+    positions: taps && {
+      rows: taps.rows.map((values) => rowOrder.map((row) => values[row] as number)),
+      weights: taps.weights.map((values) => Float32Array.from(rowOrder, (row) => values[row] as number)),
+    },
     windows: segmentLayout(windowLengths),
     frames: segmentLayout(frameLengths),
     rowOfCell,
@@ -91,31 +104,64 @@ function uploadSegments(device: Device, layout: SegmentLayout, table: RotaryTabl
   }
 }
 
-/**
- * Runs the tower.
- * @returns merged visual tokens [cells, outputSize] in window order; row `rowOfCell[c]` belongs to cell c.
- */
-export function visionTower(device: Device, weights: Weights, vision: VisionArchitecture, batch: VisionBatch): Tensor {
-  const { hiddenSize, headSize, normEpsilon } = vision
+/** Visual tokens [cells, outputSize] in window order; row `rowOfCell[c]` belongs to cell c. */
+interface VisionOutput {
+  readonly merged: Tensor
+  /** One more such tensor for each of the decoder's first layers, where the family has DeepStack. */
+  readonly deepStack: readonly Tensor[]
+}
+
+/** Runs the tower. */
+export function visionTower(
+  device: Device,
+  weights: Weights,
+  vision: VisionArchitecture,
+  batch: VisionBatch,
+): VisionOutput {
+  const { headSize, normEpsilon } = vision
   const visual: Weights = (name) => weights(`visual.${name}`)
   const norm = norms[vision.norm]
-  const mlp = mlps[vision.mlp]
   const half = headSize / 2
-  const windows = uploadSegments(device, batch.windows, batch.rotary, half)
   const frames = uploadSegments(device, batch.frames, batch.rotary, half)
-
-  const pixels = device.tensor(batch.pixelValues, [batch.rows, batch.pixelValues.length / batch.rows])
-  // The convolution's stride is its kernel, so it is a matmul.
-  let x = linear(pixels, visual('patch_embed.proj.weight').reshape([hiddenSize, -1]))
+  const windows = vision.windows ? uploadSegments(device, batch.windows, batch.rotary, half) : frames
+  const deepStack: Tensor[] = []
+  let x = embedPatches(device, visual, vision, batch)
   for (let block = 0; block < vision.blocks; block++) {
     const at = `blocks.${block}`
-    const segments = vision.fullAttentionBlocks.includes(block) ? frames : windows
+    const segments = vision.windows?.fullAttentionBlocks.includes(block) ? frames : windows
     const qkv = project(visual, `${at}.attn.qkv`, norm(visual, `${at}.norm1`, x, normEpsilon), true)
     x = x.add(project(visual, `${at}.attn.proj`, segmentAttention(qkv, segments, vision), true))
-    x = x.add(mlp(visual, `${at}.mlp`, norm(visual, `${at}.norm2`, x, normEpsilon), true))
+    x = x.add(feedForward(visual, vision.mlp, `${at}.mlp`, norm(visual, `${at}.norm2`, x, normEpsilon), true))
+    for (const { block: after, merger } of vision.deepStack) {
+      if (after === block) deepStack.push(merge(visual, vision, merger, x))
+    }
   }
-  const merged = norm(visual, 'merger.ln_q', x, normEpsilon).reshape([-1, hiddenSize * vision.mergeSize ** 2])
-  return project(visual, 'merger.mlp.2', gelu(project(visual, 'merger.mlp.0', merged, true), 'erf'), true)
+  return { merged: merge(visual, vision, vision.merger, x), deepStack }
+}
+
+/** Patches [N, E] with what is known of their places. */
+function embedPatches(device: Device, visual: Weights, vision: VisionArchitecture, batch: VisionBatch): Tensor {
+  const { pixelValues, rows, positions } = batch
+  const pixels = device.tensor(pixelValues, [rows, pixelValues.length / rows])
+  // The convolution's stride is its kernel, so it is a matmul.
+  const weight = visual('patch_embed.proj.weight').reshape([vision.hiddenSize, -1])
+  const patches = vision.patchBias ? linear(pixels, weight, visual('patch_embed.proj.bias')) : linear(pixels, weight)
+  if (!positions) return patches
+  const table = visual('pos_embed.weight')
+  return positions.rows.reduce(
+    (sum, taps, corner) =>
+      sum.add(pickRows(table, taps).mul(device.tensor(positions.weights[corner] as Float32Array, [rows, 1]))),
+    patches,
+  )
+}
+
+/** Rows [N, E] into visual tokens [N / mergeSize², outputSize]. */
+function merge(visual: Weights, vision: VisionArchitecture, merger: Merger, x: Tensor): Tensor {
+  const joined = vision.hiddenSize * vision.mergeSize ** 2
+  const rows = merger.normAfterJoin ? x.reshape([-1, joined]) : x
+  const normed = norms[vision.norm](visual, `${merger.name}.${merger.norm}`, rows, vision.normEpsilon)
+  const inner = project(visual, `${merger.name}.${merger.first}`, normed.reshape([-1, joined]), true)
+  return project(visual, `${merger.name}.${merger.second}`, gelu(inner, 'erf'), true)
 }
 
 /** Bidirectional attention inside each segment. qkv [N, 3E] → [N, E]. */

@@ -52,7 +52,7 @@ describe('ropeIndex', () => {
 })
 
 describe('windowOrder', () => {
-  const qwen = { windowSize: 112, patchSize: 14, mergeSize: 2 }
+  const qwen = { windows: { size: 112 }, patchSize: 14, mergeSize: 2 }
   const boundaries = (lengths: readonly number[]) =>
     lengths.reduce((sums, length) => [...sums, (sums.at(-1) ?? 0) + length], [0])
 
@@ -88,7 +88,7 @@ describe('windowOrder', () => {
         [1, 4, 6],
         [1, 8, 10],
       ],
-      { windowSize: 16, patchSize: 4, mergeSize: 2 },
+      { windows: { size: 16 }, patchSize: 4, mergeSize: 2 },
     )
     expect([...cells]).toEqual([
       0, 1, 3, 4, 2, 5, 6, 7, 11, 12, 8, 9, 13, 14, 10, 15, 16, 17, 21, 22, 18, 19, 23, 24, 20, 25,

@@ -13,6 +13,29 @@ export interface RotaryTable {
 /** For each frequency the component of (t, h, w) it turns with. */
 const mropeComponents: Record<MropeLayout, (sections: readonly number[]) => number[]> = {
   chunked: (sections) => sections.flatMap((size, component) => new Array<number>(size).fill(component)),
+  // t h w t h w …: h and w own every third frequency up to three times their number, t the rest and the tail.
+  interleaved: (sections) => {
+    const total = sections.reduce((sum, size) => sum + size, 0)
+    return Array.from({ length: total }, (_, j) => {
+      const component = j % 3
+      return component > 0 && j < 3 * (sections[component] as number) ? component : 0
+    })
+  },
+}
+
+type FrequencyPrecision = 'exact' | 'bf16'
+
+/** Nearest bf16, halves to even. */
+function toBfloat16(value: number): number {
+  const word = new Uint32Array(Float32Array.of(value).buffer)
+  const bits = word[0] as number
+  word[0] = (bits + 0x7fff + ((bits >>> 16) & 1)) & 0xffff0000
+  return new Float32Array(word.buffer)[0] as number
+}
+
+const roundFrequency: Record<FrequencyPrecision, (frequency: number) => number> = {
+  exact: (frequency) => frequency,
+  bf16: toBfloat16,
 }
 
 type TextRope = Pick<TextArchitecture, 'headSize' | 'ropeTheta' | 'mropeSections' | 'mropeLayout'>
@@ -26,10 +49,10 @@ export class TextRotary {
   #cos = new Float32Array(0)
   #sin = new Float32Array(0)
 
-  constructor(text: TextRope) {
+  constructor(text: TextRope, precision: FrequencyPrecision = 'exact') {
     const half = text.headSize / 2
     this.#half = half
-    this.#frequencies = Array.from({ length: half }, (_, j) => text.ropeTheta ** (-j / half))
+    this.#frequencies = Array.from({ length: half }, (_, j) => roundFrequency[precision](text.ropeTheta ** (-j / half)))
     this.#components = mropeComponents[text.mropeLayout](text.mropeSections)
   }
 
@@ -74,14 +97,19 @@ export class TextRotary {
  * θ^(−4j/headSize).
  * @param coordinates [N, 2] patch coordinates (y, x).
  */
-export function visionRotary(coordinates: Int32Array, headSize: number, theta: number): RotaryTable {
+export function visionRotary(
+  coordinates: Int32Array,
+  headSize: number,
+  theta: number,
+  precision: FrequencyPrecision = 'exact',
+): RotaryTable {
   const patches = coordinates.length / 2
   const half = headSize / 2
   const quarter = headSize / 4
   const cos = new Float32Array(patches * half)
   const sin = new Float32Array(patches * half)
   for (let j = 0; j < half; j++) {
-    const frequency = theta ** (-(j % quarter) / quarter)
+    const frequency = roundFrequency[precision](theta ** (-(j % quarter) / quarter))
     const axis = j < quarter ? 0 : 1
     for (let patch = 0; patch < patches; patch++) {
       const angle = (coordinates[patch * 2 + axis] as number) * frequency

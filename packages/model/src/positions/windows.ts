@@ -15,11 +15,16 @@ export interface WindowOrder {
   readonly frameLengths: readonly number[]
 }
 
-type WindowGeometry = Pick<VisionArchitecture, 'windowSize' | 'patchSize' | 'mergeSize'>
+type WindowGeometry = Pick<VisionArchitecture, 'patchSize' | 'mergeSize'> & {
+  readonly windows: { readonly size: number } | null
+}
 
-/** Visits (t, window row, window column, row in window, column in window) of every image. */
+/**
+ * Visits (t, window row, window column, row in window, column in window) of every image. Without windows a frame is one, and
+ * the order is raster order.
+ */
 export function windowOrder(grids: readonly GridThw[], vision: WindowGeometry): WindowOrder {
-  const side = Math.floor(vision.windowSize / vision.mergeSize / vision.patchSize)
+  const side = vision.windows ? Math.floor(vision.windows.size / vision.mergeSize / vision.patchSize) : Infinity
   const cellRows = vision.mergeSize ** 2
   const cells: number[] = []
   const windowLengths: number[] = []
