@@ -1,12 +1,19 @@
 /**
- * GRPO advantages: how much better a completion did than the others of its prompt. A_i = (r_i − mean_g) / (std_g + ε) with
- * the sample standard deviation (ddof 1), as TRL, verl and EasyR1 compute it (DeepSeekMath, arXiv 2402.03300, section 4.1).
+ * GRPO advantages: how much better a completion did than the others of its prompt. A_i = (r_i − mean_g) / (std + ε)
+ * (DeepSeekMath, arXiv 2402.03300, section 4.1). Other estimators are in `estimators.ts`.
  */
 import { maximum, mean, standardDeviation } from './statistics.js'
 
 export interface AdvantageOptions {
-  /** ε. Default 1e-6, the value of EasyR1 and verl (TRL uses 1e-4). */
+  /** ε. Default 1e-6, the value of EasyR1 and verl (TRL: 1e-4, OpenRLHF: 1e-9, open-instruct: 1e-8). */
   readonly epsilon?: number
+  /** Divisor n − ddof of the variance. Default 1, as TRL, verl, EasyR1 and OpenRLHF have it (open-instruct: 0). */
+  readonly ddof?: 0 | 1
+  /**
+   * Whose standard deviation divides. `group`: GRPO, the default. `batch`: that of all rewards (Lite PPO, arXiv 2508.08221;
+   * TRL `scale_rewards="batch"`). `none`: nothing divides (Dr. GRPO, arXiv 2503.20783; TRL `scale_rewards="none"`).
+   */
+  readonly scale?: 'group' | 'batch' | 'none'
 }
 
 /** Statistics of one group over its scored members. */
@@ -28,24 +35,23 @@ export interface GroupAdvantages {
 /** Rewards that differ by less than this share of their size are the same reward. */
 const RELATIVE_NOISE = 1e-10
 
-function statistics(rewards: readonly number[]): GroupStatistics {
+function statistics(rewards: readonly number[], ddof: 0 | 1): GroupStatistics {
   if (rewards.length === 0) return { scored: 0, mean: NaN, std: 0 }
-  const std = standardDeviation(rewards)
+  const std = standardDeviation(rewards, ddof)
   const scale = Math.max(1, maximum(rewards.map(Math.abs)))
   return { scored: rewards.length, mean: mean(rewards), std: std <= RELATIVE_NOISE * scale ? 0 : std }
 }
 
 /**
- * Advantages within groups of `groupSize` consecutive completions.
+ * Statistics of groups of `groupSize` consecutive completions, over their members with a reward.
  *
- * @param rewards one per completion, groups end to end; null rewards count for nothing and get advantage 0
  * @throws {RangeError} for a group size below 2, a ragged last group, or a reward that is not finite
  */
-export function groupAdvantages(
+export function groupStatistics(
   rewards: readonly (number | null)[],
   groupSize: number,
-  { epsilon = 1e-6 }: AdvantageOptions = {},
-): GroupAdvantages {
+  ddof: 0 | 1 = 1,
+): readonly GroupStatistics[] {
   if (!Number.isInteger(groupSize) || groupSize < 2) {
     throw new RangeError(
       `Group size is ${groupSize}; allowed: an integer ≥ 2. GRPO compares completions of one prompt with each other, so sample at least two.`,
@@ -58,12 +64,35 @@ export function groupAdvantages(
   }
   const wrong = rewards.findIndex((reward) => reward !== null && !Number.isFinite(reward))
   if (wrong >= 0) throw new RangeError(`Reward ${wrong} is ${rewards[wrong]}; allowed: finite numbers and null.`)
-  const groups = Array.from({ length: rewards.length / groupSize }, (_, group) =>
-    statistics(rewards.slice(group * groupSize, (group + 1) * groupSize).filter((reward) => reward !== null)),
+  return Array.from({ length: rewards.length / groupSize }, (_, group) =>
+    statistics(
+      rewards.slice(group * groupSize, (group + 1) * groupSize).filter((reward) => reward !== null),
+      ddof,
+    ),
   )
+}
+
+/**
+ * Advantages within groups of `groupSize` consecutive completions.
+ *
+ * @param rewards one per completion, groups end to end; null rewards count for nothing and get advantage 0
+ * @throws {RangeError} for a group size below 2, a ragged last group, or a reward that is not finite
+ */
+export function groupAdvantages(
+  rewards: readonly (number | null)[],
+  groupSize: number,
+  { epsilon = 1e-6, ddof = 1, scale = 'group' }: AdvantageOptions = {},
+): GroupAdvantages {
+  const groups = groupStatistics(rewards, groupSize, ddof)
+  const batch = statistics(
+    rewards.filter((reward) => reward !== null),
+    ddof,
+  )
+  const divisors = { group: 0, batch: batch.std + epsilon, none: 1 }
   const advantages = rewards.map((reward, index) => {
     const group = groups[Math.floor(index / groupSize)] as GroupStatistics
-    return reward === null || group.std === 0 ? 0 : (reward - group.mean) / (group.std + epsilon)
+    if (reward === null || group.std === 0) return 0
+    return (reward - group.mean) / (scale === 'group' ? group.std + epsilon : divisors[scale])
   })
   return { advantages, groups }
 }

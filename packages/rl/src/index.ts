@@ -1,10 +1,38 @@
-export { groupAdvantages, groupRewardMetrics } from './advantages.js'
+export { groupAdvantages, groupRewardMetrics, groupStatistics } from './advantages.js'
 export type { AdvantageOptions, GroupAdvantages, GroupStatistics } from './advantages.js'
-export { denominatorsOf, type Aggregation, type Denominators, type TokenValues } from './losses/aggregation.js'
-export { klTerm, type KlEstimator, type KlTerm } from './losses/kl.js'
+export {
+  estimateAdvantages,
+  gdpoAdvantages,
+  gpgAdvantages,
+  maxRlAdvantages,
+  opoAdvantages,
+  passAtKAdvantages,
+  reinforcePlusPlusAdvantages,
+  reinforcePlusPlusBaselineAdvantages,
+  remaxAdvantages,
+  rlooAdvantages,
+} from './estimators.js'
+export type { AdvantageEstimator, AdvantageInputs, Advantages, GdpoOptions, RewardComponent } from './estimators.js'
+export {
+  denominatorsOf,
+  localTokenCounts,
+  type Aggregation,
+  type Denominators,
+  type TokenValues,
+} from './losses/aggregation.js'
+export { isOffPolicy, mismatchWeights, type MismatchCorrection, type MismatchWeights } from './losses/correction.js'
+export {
+  adaptedKlCoefficient,
+  klEstimators,
+  klTerm,
+  type AdaptiveKl,
+  type KlEstimator,
+  type KlTerm,
+} from './losses/kl.js'
+export { vespoWeight } from './losses/objectives.js'
+export type { ClipSettings, GammaShape, PolicyObjective, RatioLevel } from './losses/objectives.js'
 export { addPolicyLossSums, policyLoss, policyLossMetrics } from './losses/policy.js'
 export type {
-  ClipSettings,
   EntropySettings,
   KlSettings,
   PolicyLossInputs,
@@ -12,7 +40,15 @@ export type {
   PolicyLossSettings,
   PolicyLossSums,
 } from './losses/policy.js'
+export {
+  highEntropyMask,
+  quantile,
+  selectCovariance,
+  tokenCovariances,
+  type CovarianceRule,
+} from './losses/selection.js'
 export { addSftLossSums, sftLoss, sftLossMetrics, type SftLossResult, type SftLossSums } from './losses/sft.js'
+export { overlongPenalty, type OverlongPenalty } from './overlong.js'
 export { selectByAdvantage } from './pad.js'
 export type { PadSelection, PadSettings, PaperPad, ReleasedPad } from './pad.js'
 export { chooseWithoutReplacement, chooseWithReplacement, createRandom, deriveSeed, shuffle } from './random.js'
@@ -25,8 +61,21 @@ export { combineRewards } from './rewards/scorer.js'
 export type { OnRewardError, RewardScorer, ScorerOptions, WeightedReward } from './rewards/scorer.js'
 export { rewardFunctionMetrics, type CombinedRewards, type FunctionScores } from './rewards/scores.js'
 export { RewardWorker, type RewardWorkerOptions } from './rewards/worker.js'
-export { entropyCoefficient, scheduleValue, temperatureAt } from './schedules.js'
-export type { EntropySchedule, RampSchedule, Schedule, TemperatureSchedule } from './schedules.js'
+export {
+  adaptiveEntropyCoefficient,
+  afterEntropy,
+  entropyCoefficient,
+  scheduleValue,
+  temperatureAt,
+} from './schedules.js'
+export type {
+  AdaptiveEntropy,
+  AdaptiveEntropyState,
+  EntropySchedule,
+  RampSchedule,
+  Schedule,
+  TemperatureSchedule,
+} from './schedules.js'
 export { DivergenceError } from './trainer/divergence.js'
 export type * from './trainer/records.js'
 export { RunFolder, type RecordCounts } from './trainer/run-folder.js'

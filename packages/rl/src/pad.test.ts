@@ -17,6 +17,7 @@ describe('PAD of the paper', () => {
     expect(indices).toEqual([1, 2, 3])
     expect(metrics).toEqual({
       'pad/num_effective_samples': 3,
+      'pad/frac_effective': 0.5,
       'pad/num_selected_samples': 3,
       'pad/num_dropped_samples': 3,
       'pad/avg_selected_advantage': 0.5,
@@ -83,9 +84,12 @@ describe('PAD of the paper', () => {
   it('reports what an upper bound costs: every correct answer of a hard group', () => {
     const { advantages } = groupAdvantages([1, 0, 0, 0, 0, 0, 0, 0], 8)
     expect(advantages[0]).toBeCloseTo(2.475, 3)
-    const { indices, metrics } = selectByAdvantage(advantages, { ...paper, high: 0.97 }, createRandom(0))
+    const correct = advantages.map((_, index) => index === 0)
+    const { indices, metrics } = selectByAdvantage(advantages, { ...paper, high: 0.97 }, createRandom(0), correct)
     expect(indices).not.toContain(0)
     expect(metrics['pad/frac_above_high']).toBe(1 / 8)
+    expect(metrics['pad/kept_correct_rate']).toBe(0)
+    expect(metrics['pad/kept_wrong_rate']).toBe(1)
   })
 
   it.each([

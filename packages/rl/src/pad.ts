@@ -86,17 +86,35 @@ function drawReleased(sizes: readonly number[], total: number, settings: Release
     : chooseWithoutReplacement(weights, Math.min(wanted, sizes.length), random)
 }
 
+/** Shares of correct and of wrong completions that were selected; of those that there are. */
+function keptRates(indices: readonly number[], correct: readonly boolean[]): { readonly [metric: string]: number } {
+  const selected = new Set(indices)
+  const rate = (name: string, wanted: boolean) => {
+    const such = correct.flatMap((is, index) => (is === wanted ? [index] : []))
+    return such.length === 0 ? {} : { [name]: such.filter((index) => selected.has(index)).length / such.length }
+  }
+  return { ...rate('pad/kept_correct_rate', true), ...rate('pad/kept_wrong_rate', false) }
+}
+
 /**
  * Chooses the completions to learn from.
  *
- * Metrics: `pad/num_effective_samples` (|A| within the thresholds), `pad/num_selected_samples` (repeats counted),
- * `pad/num_dropped_samples` (never selected), `pad/avg_selected_advantage` and `pad/avg_original_advantage` (means of |A|),
- * `pad/frac_below_low`, `pad/frac_above_high`, and for the paper's variant `pad/temperature`.
+ * Metrics: `pad/num_effective_samples` (|A| within the thresholds) and `pad/frac_effective`, `pad/num_selected_samples`
+ * (repeats counted), `pad/num_dropped_samples` (never selected), `pad/avg_selected_advantage` and
+ * `pad/avg_original_advantage` (means of |A|), `pad/frac_below_low`, `pad/frac_above_high`, for the paper's variant
+ * `pad/temperature`, and where it is known which completions are correct, `pad/kept_correct_rate` and `pad/kept_wrong_rate`:
+ * the shares of correct and of wrong completions that were selected at all.
  *
  * @param advantages one per completion; their absolute values count
  * @param random the draw's own stream, e.g. `createRandom(seed, 'pad', stage, step)`
+ * @param correct which completions are correct, for metrics alone
  */
-export function selectByAdvantage(advantages: readonly number[], settings: PadSettings, random: Random): PadSelection {
+export function selectByAdvantage(
+  advantages: readonly number[],
+  settings: PadSettings,
+  random: Random,
+  correct?: readonly boolean[],
+): PadSelection {
   checkPad(settings)
   const { variant, low, high = Infinity } = settings
   if (variant === 'paper' && !(settings.temperature > 0)) {
@@ -124,6 +142,7 @@ export function selectByAdvantage(advantages: readonly number[], settings: PadSe
     indices,
     metrics: {
       'pad/num_effective_samples': effective.length,
+      'pad/frac_effective': orZero(effective.length / sizes.length),
       'pad/num_selected_samples': indices.length,
       'pad/num_dropped_samples': sizes.length - new Set(indices).size,
       'pad/avg_selected_advantage': orZero(mean(indices.map((index) => sizes[index] as number))),
@@ -131,6 +150,7 @@ export function selectByAdvantage(advantages: readonly number[], settings: PadSe
       'pad/frac_below_low': orZero(sizes.filter(isLow).length / sizes.length),
       'pad/frac_above_high': orZero(sizes.filter(isHigh).length / sizes.length),
       ...(variant === 'paper' ? { 'pad/temperature': settings.temperature } : {}),
+      ...(correct ? keptRates(indices, correct) : {}),
     },
   }
 }

@@ -1,5 +1,12 @@
 import { describe, expect, it } from 'vitest'
-import { checkSchedule, entropyCoefficient, scheduleValue, temperatureAt } from './schedules.js'
+import {
+  adaptiveEntropyCoefficient,
+  afterEntropy,
+  checkSchedule,
+  entropyCoefficient,
+  scheduleValue,
+  temperatureAt,
+} from './schedules.js'
 
 describe('scheduleValue', () => {
   it('is constant for a number', () => {
@@ -58,5 +65,24 @@ describe('entropy coefficient', () => {
 
   it('keeps to its floor', () => {
     expect(entropyCoefficient({ ...paper, floor: 0.01 }, 1000)).toBe(0.01)
+  })
+
+  it('falls linearly when asked to', () => {
+    const linear = { coefficient: 0.02, warmupUpdates: 10, linearUpdates: 4, floor: 0.01 }
+    const values = [9, 10, 12, 14, 99].map((update) => entropyCoefficient(linear, update))
+    ;[0, 0.02, 0.015, 0.01, 0.01].forEach((value, index) => expect(values[index]).toBeCloseTo(value, 12))
+  })
+
+  it('follows a target, and rests while the entropy is above it', () => {
+    const adaptive = { target: 0.5, delta: 0.1, max: 0.15 }
+    const first = afterEntropy({ coefficient: 0, last: null }, 0.4, adaptive)
+    expect(first).toEqual({ coefficient: 0.1, last: 0.4 })
+    expect(adaptiveEntropyCoefficient(first, adaptive)).toBe(0.1)
+    const second = afterEntropy(first, 0.4, adaptive)
+    expect(second.coefficient).toBe(0.15)
+    const third = afterEntropy(second, 0.6, adaptive)
+    expect(third.coefficient).toBeCloseTo(0.05, 12)
+    expect(adaptiveEntropyCoefficient(third, adaptive)).toBe(0)
+    expect(adaptiveEntropyCoefficient({ coefficient: 0.2, last: null }, adaptive)).toBe(0.2)
   })
 })

@@ -63,7 +63,10 @@ export function temperatureAt(schedule: number | TemperatureSchedule, step: numb
   return scheduleValue(typeof schedule === 'number' ? schedule : { kind: 'linear', ...schedule }, step, totalSteps)
 }
 
-/** Coefficient of the entropy bonus, counted in optimizer updates of the stage. */
+/**
+ * Coefficient of the entropy bonus, counted in optimizer updates of the stage. Fixed with neither `decay` nor `linearUpdates`,
+ * exponential with the first, linear with the second.
+ */
 export interface EntropySchedule {
   /** c₀: the coefficient at update `warmupUpdates`. */
   readonly coefficient: number
@@ -71,15 +74,59 @@ export interface EntropySchedule {
   readonly warmupUpdates?: number
   /** Factor per update from then on. Default 1. */
   readonly decay?: number
+  /** Updates over which the coefficient falls linearly to the floor. Give this or `decay`. */
+  readonly linearUpdates?: number
   /** The coefficient never falls below this once it has begun. Default 0. */
   readonly floor?: number
 }
 
 /**
- * ReVisual-R1 entropy annealing: 0 while `update` < warm-up, then max(floor, c₀ · decay^(update − warm-up)).
+ * ReVisual-R1 entropy annealing: 0 while `update` < warm-up, then max(floor, c₀ · decay^(update − warm-up)), or
+ * max(floor, c₀ − (c₀ − floor) · (update − warm-up)/linearUpdates).
  * @param update optimizer updates of the stage done before this one
  */
 export function entropyCoefficient(schedule: EntropySchedule, update: number): number {
-  const { coefficient, warmupUpdates = 0, decay = 1, floor = 0 } = schedule
-  return update < warmupUpdates ? 0 : Math.max(floor, coefficient * decay ** (update - warmupUpdates))
+  const { coefficient, warmupUpdates = 0, decay = 1, linearUpdates, floor = 0 } = schedule
+  if (update < warmupUpdates) return 0
+  const since = update - warmupUpdates
+  if (linearUpdates !== undefined) {
+    return Math.max(floor, coefficient - ((coefficient - floor) * since) / linearUpdates)
+  }
+  return Math.max(floor, coefficient * decay ** since)
+}
+
+/** A coefficient that keeps the entropy near a target (Skywork-OR1, arXiv 2505.22312, section 4; TRL `use_adaptive_entropy`). */
+export interface AdaptiveEntropy {
+  /** Nats per token. TRL's default is 0.2; a value near the entropy early in training is what acts before a collapse. */
+  readonly target: number
+  /** Step of the coefficient per update. Default 0.005. */
+  readonly delta?: number
+  /** Bounds of the coefficient. Default 0 and 1. */
+  readonly min?: number
+  readonly max?: number
+}
+
+/** What the controller remembers; part of the checkpoint. */
+export interface AdaptiveEntropyState {
+  readonly coefficient: number
+  /** Entropy of the last update; null before the first. */
+  readonly last: number | null
+}
+
+/** The coefficient to apply: 0 while the last entropy was above the target. */
+export function adaptiveEntropyCoefficient(
+  { coefficient, last }: AdaptiveEntropyState,
+  { target }: AdaptiveEntropy,
+): number {
+  return last !== null && last > target ? 0 : coefficient
+}
+
+/** The state after an update with mean entropy `entropy`: the coefficient rises by δ at or below the target, else falls. */
+export function afterEntropy(
+  { coefficient }: AdaptiveEntropyState,
+  entropy: number,
+  { target, delta = 0.005, min = 0, max = 1 }: AdaptiveEntropy,
+): AdaptiveEntropyState {
+  const moved = entropy <= target ? coefficient + delta : coefficient - delta
+  return { coefficient: Math.min(max, Math.max(min, moved)), last: entropy }
 }

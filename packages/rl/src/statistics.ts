@@ -1,6 +1,6 @@
 /** Small sums that several metrics share. All take plain numbers and refuse nothing: the mean of nothing is NaN. */
 
-function sum(values: readonly number[]): number {
+export function sum(values: readonly number[]): number {
   return values.reduce((total, value) => total + value, 0)
 }
 
@@ -8,11 +8,11 @@ export function mean(values: readonly number[]): number {
   return sum(values) / values.length
 }
 
-/** Sample standard deviation (ddof 1), the convention of TRL, verl and EasyR1; 0 for a single value. */
-export function standardDeviation(values: readonly number[]): number {
+/** Standard deviation with divisor n − ddof; ddof 1 is the convention of TRL, verl and EasyR1. 0 for a single value. */
+export function standardDeviation(values: readonly number[], ddof: 0 | 1 = 1): number {
   if (values.length === 1) return 0
   const centre = mean(values)
-  return Math.sqrt(sum(values.map((value) => (value - centre) ** 2)) / (values.length - 1))
+  return Math.sqrt(sum(values.map((value) => (value - centre) ** 2)) / (values.length - ddof))
 }
 
 export function maximum(values: readonly number[]): number {

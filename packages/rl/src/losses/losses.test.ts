@@ -1,8 +1,7 @@
-import { readFileSync } from 'node:fs'
 import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { denominatorsOf, type Aggregation } from './aggregation.js'
-import { klTerm, type KlEstimator } from './kl.js'
+import { adaptedKlCoefficient, klTerm, type KlEstimator } from './kl.js'
 import {
   addPolicyLossSums,
   policyLoss,
@@ -12,118 +11,19 @@ import {
 } from './policy.js'
 import { addSftLossSums, sftLoss, sftLossMetrics } from './sft.js'
 
-type Matrix = readonly (readonly number[])[]
-
-const fixture = (name: string): unknown =>
-  JSON.parse(readFileSync(new URL(`../../test/fixtures/${name}.json`, import.meta.url), 'utf8'))
-
-const trl = fixture('trl-losses') as {
-  readonly cases: readonly {
-    readonly settings: { loss_type: 'grpo' | 'bnpo' | 'dapo'; beta?: number; eps_low?: number; eps_high?: number }
-    readonly logp: Matrix
-    readonly old_logp: Matrix
-    readonly ref_logp: Matrix
-    readonly entropy: Matrix
-    readonly advantages: readonly number[]
-    readonly lengths: readonly number[]
-    readonly loss: number
-    readonly grad: Matrix
-    readonly metrics: { readonly [metric: string]: number }
-  }[]
-}
-
-const easyR1 = fixture('easyr1-core') as {
-  readonly lengths: readonly number[]
-  readonly losses: readonly {
-    readonly loss_avg_mode: 'token' | 'seq'
-    readonly clip_ratio_low: number
-    readonly clip_ratio_high: number
-    readonly clip_ratio_dual: number
-    readonly old_log_probs: Matrix
-    readonly log_probs: Matrix
-    readonly advantages: readonly number[]
-    readonly loss: number
-    readonly grad: Matrix
-  }[]
-  readonly kl: readonly {
-    readonly estimator: 'kl' | 'mse' | 'low_var_kl'
-    readonly log_probs: Matrix
-    readonly ref_log_probs: Matrix
-    readonly value: Matrix
-    readonly grad_of_sum: Matrix
-  }[]
-}
-
-const cut = (matrix: Matrix, lengths: readonly number[]) => matrix.map((row, index) => row.slice(0, lengths[index]))
-
-function expectGradients(own: readonly Float64Array[], expected: Matrix, digits: number): void {
-  own.forEach((row, i) => row.forEach((value, t) => expect(value).toBeCloseTo(expected[i]?.[t] as number, digits)))
-}
-
-describe('policyLoss against TRL', () => {
-  it.each(trl.cases)('$settings', ({ settings, lengths, ...golden }) => {
-    const { loss_type, beta = 0, eps_low = 0.2, eps_high = 0.2 } = settings
-    const inputs = {
-      logProbs: cut(golden.logp, lengths),
-      oldLogProbs: cut(golden.old_logp, lengths),
-      referenceLogProbs: cut(golden.ref_logp, lengths),
-      entropies: cut(golden.entropy, lengths),
-      advantages: golden.advantages,
-    }
-    const result = policyLoss(
-      inputs,
-      {
-        clip: { low: eps_low, high: eps_high },
-        aggregation: loss_type === 'grpo' ? 'sequence-mean' : 'token-mean',
-        kl: { estimator: 'k3', coefficient: beta },
-      },
-      denominatorsOf(lengths),
-    )
-    expect(result.loss).toBeCloseTo(golden.loss, 9)
-    expectGradients(result.logProbGradients, golden.grad, 9)
-    const metrics = policyLossMetrics(result.sums)
-    const shared = Object.keys(golden.metrics).filter((name) => name in metrics)
-    expect(shared).toEqual(expect.arrayContaining(['entropy', 'clip_ratio/low_mean', 'clip_ratio/region_mean']))
-    // TRL counts clipped tokens in float32.
-    for (const name of shared) expect(metrics[name]).toBeCloseTo(golden.metrics[name] as number, 6)
-  })
-})
-
-describe('policyLoss against EasyR1', () => {
-  it.each(easyR1.losses)('$loss_avg_mode', (golden) => {
-    const { lengths } = easyR1
-    const logProbs = cut(golden.log_probs, lengths)
-    const result = policyLoss(
-      { logProbs, oldLogProbs: cut(golden.old_log_probs, lengths), entropies: logProbs, advantages: golden.advantages },
-      {
-        clip: { low: golden.clip_ratio_low, high: golden.clip_ratio_high, dual: golden.clip_ratio_dual },
-        aggregation: golden.loss_avg_mode === 'token' ? 'token-mean' : 'sequence-mean',
-      },
-      denominatorsOf(lengths),
-    )
-    // Its means add 1e-8 to every length, which is worth up to 5e-9 here.
-    expect(Math.abs(result.loss - golden.loss)).toBeLessThan(5e-9)
-    expectGradients(result.logProbGradients, golden.grad, 8)
-  })
-})
-
 describe('klTerm', () => {
-  const names = { kl: 'k1', mse: 'k2', low_var_kl: 'k3' } as const
-  it.each(easyR1.kl)('is that of EasyR1: $estimator', ({ estimator, log_probs, ref_log_probs, value, grad_of_sum }) => {
-    easyR1.lengths.forEach((length, i) => {
-      for (let t = 0; t < length; t++) {
-        const term = klTerm(names[estimator], log_probs[i]?.[t] as number, ref_log_probs[i]?.[t] as number)
-        // EasyR1 casts to float32 here.
-        expect(term.value).toBeCloseTo(value[i]?.[t] as number, 6)
-        expect(term.gradient).toBeCloseTo(grad_of_sum[i]?.[t] as number, 6)
-      }
-    })
-  })
-
   it('stays finite for hopeless tokens, and can be bounded', () => {
     expect(klTerm('k3', -1000, -1)).toEqual({ value: Math.exp(20) - 21, gradient: 0 })
     expect(klTerm('k3', -5, -1, 10)).toEqual({ value: 10, gradient: 0 })
     expect(klTerm('k1', -15, -1, 10)).toEqual({ value: -10, gradient: 0 })
+  })
+
+  it('adapts its coefficient by at most a fifth over the horizon', () => {
+    const adaptive = { target: 0.1, horizon: 1000 }
+    expect(adaptedKlCoefficient(0.01, 0.11, 100, adaptive)).toBeCloseTo(0.01 * (1 + 0.1 * 0.1), 12)
+    expect(adaptedKlCoefficient(0.01, 5, 1000, adaptive)).toBeCloseTo(0.012, 12)
+    expect(adaptedKlCoefficient(0.01, 0, 500, adaptive)).toBeCloseTo(0.009, 12)
+    expect(() => adaptedKlCoefficient(0.01, 1, 1, { target: 0, horizon: 1 })).toThrow('target 0')
   })
 })
 
@@ -209,44 +109,6 @@ describe('any split into micro-batches', () => {
   })
 })
 
-describe('gradients by finite differences', () => {
-  const h = 1e-6
-
-  /** Whether the ratio is so close to a corner of the clipped loss that a difference would straddle it. */
-  const nearCorner = (some: Batch, { clip }: PolicyLossSettings) =>
-    some.some(({ tokens }) =>
-      tokens.some(({ logProb: own, old }) =>
-        [1 - clip.low, 1 + clip.high, clip.dual ?? 1].some((corner) => Math.abs(Math.exp(own - old) - corner) < 1e-4),
-      ),
-    )
-
-  it('agree with the analytic ones', () => {
-    fc.assert(
-      fc.property(batch, settings, (some, how) => {
-        fc.pre(!nearCorner(some, how))
-        const inputs = inputsOf(some)
-        const denominators = denominatorsOf(some.map(({ tokens }) => tokens.length))
-        const { logProbGradients, entropyGradients } = policyLoss(inputs, how, denominators)
-        const moved = (name: 'logProbs' | 'entropies', i: number, t: number, by: number) => {
-          const values = inputs[name].map((row) => Array.from(row))
-          const row = values[i] as number[]
-          row[t] = (row[t] as number) + by
-          return policyLoss({ ...inputs, [name]: values }, how, denominators).loss
-        }
-        some.forEach(({ tokens }, i) =>
-          tokens.forEach((_, t) => {
-            const slope = (name: 'logProbs' | 'entropies') => (moved(name, i, t, h) - moved(name, i, t, -h)) / (2 * h)
-            const own = logProbGradients[i]?.[t] as number
-            expect(Math.abs(own - slope('logProbs'))).toBeLessThan(1e-6 * Math.max(1, Math.abs(own)))
-            expect(entropyGradients?.[i]?.[t] ?? 0).toBeCloseTo(slope('entropies'), 7)
-          }),
-        )
-      }),
-      { numRuns: 50 },
-    )
-  })
-})
-
 describe('policyLoss', () => {
   const plain: PolicyLossSettings = { clip: { low: 0.2, high: 0.2 }, aggregation: 'token-mean' }
   const one = { logProbs: [[-1, -2]], entropies: [[1, 1]], advantages: [2] }
@@ -284,6 +146,13 @@ describe('policyLoss', () => {
     [one, { ...plain, kl: { estimator: 'k3', coefficient: 0.1 } }, 'no referenceLogProbs'],
     [one, { ...plain, clip: { low: 2, high: 0.2 } }, 'clip.low is 2'],
     [one, { ...plain, clip: { low: 0.2, high: 0.2, dual: 1 } }, 'clip.dual is 1'],
+    [one, { ...plain, clip: { low: 0.2, high: 0.2, cap: 0.5 } }, 'clip.cap is 0.5'],
+    [one, { ...plain, objective: { kind: 'cispo', bound: 'cap', max: 0 } }, 'loss.max is 0'],
+    [one, { ...plain, objective: { kind: 'kl-cov' } }, "'kl-cov' needs pickedTokens"],
+    [one, { ...plain, correction: { level: 'token', mode: 'mask', max: 2 } }, 'correction needs samplerLogProbs'],
+    [one, { ...plain, correction: { level: 'token', mode: 'mask', max: 2, min: 3 } }, 'correction.min is 3'],
+    [one, { ...plain, aggregation: 'local-token-mean' }, 'needs localTokens'],
+    [one, { ...plain, aggregation: { kind: 'constant', denominator: 0 } }, 'aggregation.denominator is 0'],
   ] as const)('refuses wrong input %#', (inputs, how, message) => {
     expect(() => policyLoss(inputs, how, { tokens: 2, sequences: 1 })).toThrow(message)
   })

@@ -3,7 +3,8 @@
  * RL), its ablations are others.
  */
 import type { Aggregation } from '../losses/aggregation.js'
-import type { KlSettings, ClipSettings, EntropySettings } from '../losses/policy.js'
+import type { ClipSettings } from '../losses/objectives.js'
+import type { EntropySettings, KlSettings } from '../losses/policy.js'
 import type { PaperPad, ReleasedPad } from '../pad.js'
 import type { RewardScorer } from '../rewards/scorer.js'
 import type { EntropySchedule, Schedule, TemperatureSchedule } from '../schedules.js'
