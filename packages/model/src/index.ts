@@ -6,7 +6,12 @@ export type { Architecture, ModelConfig, TextArchitecture, VisionArchitecture } 
 export { ConfigError } from './config/json.js'
 export { nanoConfig, type NanoOptions } from './config/nano.js'
 export { parseConfig } from './config/parse.js'
-export { loadModel, saveModel } from './checkpoint/folder.js'
+export { loadModel, saveAdapter, type LoadOptions } from './checkpoint/folder.js'
+export { saveModel, type SaveOptions } from './checkpoint/save.js'
+export { LoraAdapter } from './lora/adapter.js'
+export { textProjections, type LoraConfig, type LoraOptions, type LoraTargets } from './lora/config.js'
+export { isAdapterFolder, readAdapterConfig } from './lora/folder.js'
+export type { FrozenDType } from './network/frozen-weights.js'
 export {
   generate,
   type GeneratedSequence,
@@ -19,7 +24,7 @@ export { prepareImage, type GridThw, type PreparedImage, type ProcessorConfig } 
 export { createModel, VisionLanguageModel, type CreateOptions, type ModelParts } from './model.js'
 export { parameterCount } from './network/parameters.js'
 export { createPolicy, type ModelPolicy, type PolicyOptions } from './policy/policy.js'
-export { questionPrompt, type ModelPrompt, type PromptInput } from './prompt.js'
+export { promptFromIds, questionPrompt, type ModelPrompt, type PromptInput } from './prompt.js'
 export {
   ChatTemplate,
   nanoChatTemplate,

@@ -1,11 +1,15 @@
 /**
  * A vision-language model: architecture, weights on a device, and everything that turns messages into tokens and back.
  */
-import { ParameterSet, type Device } from '@revisual/tensor'
+import { noGrad, ParameterSet, type Device, type Tensor } from '@revisual/tensor'
 import type { ModelConfig } from './config/architecture.js'
 import { ConfigError } from './config/json.js'
 import { nanoProcessorConfig, parseProcessorConfig, type ProcessorConfig } from './images/processor.js'
+import type { DropoutSeed, LoraAdapter } from './lora/adapter.js'
+import type { AdapterDescription } from './lora/config.js'
 import type { Network } from './network/forward.js'
+import type { FrozenWeights } from './network/frozen-weights.js'
+import type { Weights } from './network/layers.js'
 import { initialValues, parameterSpecs } from './network/parameters.js'
 import { TextRotary } from './positions/rotary.js'
 import { preparePrompt, type ModelPrompt, type PromptInput } from './prompt.js'
@@ -28,24 +32,72 @@ export interface ModelParts {
   readonly tokenizer: Tokenizer | null
   /** `generation_config.json` as it was read; written back unchanged. */
   readonly generationJson: { readonly [key: string]: unknown }
+  /** Files of the checkpoint's folder besides config and weights, by name, byte for byte; written back unchanged. */
+  readonly files?: ReadonlyMap<string, Uint8Array>
+}
+
+/** Weights that do not learn, and what may learn on top of them. */
+export interface FrozenBase {
+  readonly weights: FrozenWeights
+  readonly adapter: LoraAdapter | null
+  /** `adapter_config.json` the adapter was read from. */
+  readonly adapterJson?: AdapterDescription['json']
 }
 
 export class VisionLanguageModel {
-  /** The live weights as a network. */
+  /** The live weights as a network, the adapter in them. */
   readonly network: Network
 
+  /**
+   * @param parameters What learns: every weight, or the factors of the adapter.
+   * @param frozen Where the weights themselves do not learn: they, and the adapter.
+   */
   constructor(
     readonly device: Device,
     readonly parameters: ParameterSet,
     readonly parts: ModelParts,
+    readonly frozen: FrozenBase | null = null,
   ) {
     const { architecture } = parts.config
     this.network = {
       device,
       architecture,
-      weights: (name) => parameters.get(name),
+      weights: this.weightsWith((name) => parameters.get(name)),
       textRotary: new TextRotary(architecture.text, architecture.rotaryFrequencies),
     }
+  }
+
+  /** The adapter, where there is one. */
+  get adapter(): LoraAdapter | null {
+    return this.frozen?.adapter ?? null
+  }
+
+  /**
+   * The network's weights with other values in place of what learns.
+   *
+   * @param value A learning parameter by name.
+   * @param dropout Where an adapter with dropout learns.
+   */
+  weightsWith(value: (name: string) => Tensor, dropout?: DropoutSeed): Weights {
+    if (!this.frozen) return value
+    const { weights, adapter } = this.frozen
+    return adapter ? adapter.over(weights.source, value, dropout) : weights.source
+  }
+
+  /** Values of one weight by its hub name, as f32, the adapter merged in: W + scale · B·A, computed in f32. */
+  async readWeight(name: string): Promise<Float32Array> {
+    const weight = this.frozen ? this.frozen.weights.get(name) : this.parameters.get(name)
+    const module = this.adapter?.moduleOf(name)
+    using _scope = this.device.scope()
+    const value = noGrad(() => (module && this.adapter ? this.adapter.merged(weight, module) : weight))
+    const [values] = await this.device.read([value])
+    return values as Float32Array
+  }
+
+  /** Gives the weights back. */
+  dispose(): void {
+    this.parameters.dispose()
+    this.frozen?.weights.dispose()
   }
 
   get tokenizer(): Tokenizer {

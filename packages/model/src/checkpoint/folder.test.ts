@@ -6,7 +6,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { difference, fixture, nanoModel, samplePrompts } from '../../test/support.js'
 import { parameterCount } from '../network/parameters.js'
 import { questionPrompt } from '../prompt.js'
-import { loadModel, saveModel } from './folder.js'
+import { loadModel } from './folder.js'
+import { saveModel } from './save.js'
 
 let device: Device
 let directory: string

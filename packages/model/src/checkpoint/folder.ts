@@ -1,17 +1,22 @@
 /**
- * Models as Hugging Face folders: what transformers reads and writes. A folder is written under a temporary name and
- * renamed, so that a reader never sees half of one.
+ * Models from Hugging Face folders: all weights trainable in f32, or frozen in the precision asked for, with or without a
+ * trainable adapter on top. Weights go from file to device in blocks; nothing in a folder is executed.
  */
 import { existsSync } from 'node:fs'
-import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises'
-import { basename, dirname, join, resolve } from 'node:path'
-import type { Device } from '@revisual/tensor'
+import { readFile } from 'node:fs/promises'
+import { join } from 'node:path'
+import { ParameterSet, type Device } from '@revisual/tensor'
+import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError, isJsonObject, type JsonObject } from '../config/json.js'
 import { parseConfig } from '../config/parse.js'
-import { processorConfigJson } from '../images/processor.js'
-import { fallbackParts, generationParts, parametersOf, VisionLanguageModel } from '../model.js'
+import { LoraAdapter } from '../lora/adapter.js'
+import { loraConfig, type LoraOptions } from '../lora/config.js'
+import { readAdapterConfig, readAdapterWeights, writeAdapter } from '../lora/folder.js'
+import { fallbackParts, generationParts, parametersOf, VisionLanguageModel, type FrozenBase } from '../model.js'
+import { FrozenWeights, type FrozenDType } from '../network/frozen-weights.js'
+import { parameterSpecs } from '../network/parameters.js'
 import { Tokenizer } from '../text/tokenizer.js'
-import { readFolderWeights, writeValues } from './weights.js'
+import { readFolderWeights } from './weights.js'
 
 async function readJson(directory: string, file: string): Promise<JsonObject | null> {
   const path = join(directory, file)
@@ -34,54 +39,117 @@ async function readChatTemplate(directory: string, tokenizerConfig: JsonObject):
   return typeof template === 'string' ? template : null
 }
 
+export interface LoadOptions {
+  /**
+   * An adapter over the then frozen weights: a PEFT folder, or settings for a fresh one. `seed` (default 0) decides its
+   * first values and its dropout.
+   */
+  readonly adapter?: string | (LoraOptions & { readonly seed?: number })
+  /** Weights that never learn, for inference: no gradients, no moments. Implied by `adapter`. */
+  readonly frozen?: boolean
+  /** Storage of frozen matrices. Default `f32`. */
+  readonly dtype?: FrozenDType
+}
+
+/** Files of a checkpoint's folder that a save gives back as they were. */
+const keptFiles = [
+  'generation_config.json',
+  'tokenizer.json',
+  'tokenizer_config.json',
+  'vocab.json',
+  'merges.txt',
+  'special_tokens_map.json',
+  'added_tokens.json',
+  'preprocessor_config.json',
+  'video_preprocessor_config.json',
+  'processor_config.json',
+  'chat_template.jinja',
+  'chat_template.json',
+] as const
+
+async function readKeptFiles(directory: string): Promise<Map<string, Uint8Array>> {
+  const there = keptFiles.filter((name) => existsSync(join(directory, name)))
+  return new Map(await Promise.all(there.map(async (name) => [name, await readFile(join(directory, name))] as const)))
+}
+
+/** The adapter of the options: from a folder, or fresh. */
+async function openAdapter(
+  device: Device,
+  { architecture }: ModelConfig,
+  adapter: NonNullable<LoadOptions['adapter']>,
+): Promise<Pick<FrozenBase, 'adapterJson'> & { adapter: LoraAdapter }> {
+  if (typeof adapter !== 'string') {
+    const { seed = 0, ...options } = adapter
+    return { adapter: new LoraAdapter(device, architecture, loraConfig(options), seed) }
+  }
+  const { config, json } = await readAdapterConfig(adapter)
+  const opened = new LoraAdapter(device, architecture, config, 0)
+  await readAdapterWeights(adapter, opened)
+  return { adapter: opened, adapterJson: json }
+}
+
+/** Weights as the options want them. */
+async function readWeights(
+  directory: string,
+  config: ModelConfig,
+  device: Device,
+  { adapter, frozen = adapter !== undefined, dtype = 'f32' }: LoadOptions,
+): Promise<{ parameters: ParameterSet; frozen: FrozenBase | null }> {
+  if (!frozen) {
+    if (adapter !== undefined) throw new ConfigError('loadModel(): an adapter needs frozen weights; leave frozen out.')
+    if (dtype !== 'f32') {
+      throw new ConfigError(
+        `loadModel(): dtype is '${dtype}', but weights that learn are f32. Freeze them, or train an adapter.`,
+      )
+    }
+    const parameters = parametersOf(device, config)
+    await readFolderWeights(directory, config, (name, offset, values) => parameters.writeRange(name, offset, values))
+    return { parameters, frozen: null }
+  }
+  const weights = new FrozenWeights(device, parameterSpecs(config.architecture), dtype)
+  await readFolderWeights(directory, config, (name, offset, values) => weights.write(name, offset, values))
+  const opened = adapter === undefined ? { adapter: null } : await openAdapter(device, config, adapter)
+  return { parameters: opened.adapter?.parameters ?? new ParameterSet(device, []), frozen: { weights, ...opened } }
+}
+
 /**
  * Loads a model folder: `config.json` and safetensors are required; tokenizer, template, processor and generation files are
  * used where present.
  * @throws {ConfigError} on anything missing, malformed or not supported.
  */
-export async function loadModel(directory: string, device: Device): Promise<VisionLanguageModel> {
+export async function loadModel(
+  directory: string,
+  device: Device,
+  options: LoadOptions = {},
+): Promise<VisionLanguageModel> {
   const configJson = await readJson(directory, 'config.json')
   if (!configJson) throw new ConfigError(`${directory} is not a model folder: config.json is missing.`)
   const config = parseConfig(configJson)
   const tokenizerJson = await readJson(directory, 'tokenizer.json')
   const tokenizerConfig = (await readJson(directory, 'tokenizer_config.json')) ?? {}
-  const parameters = parametersOf(device, config)
-  await readFolderWeights(directory, config, (name, values) => parameters.write(name, values))
-  return new VisionLanguageModel(device, parameters, {
+  const { parameters, frozen } = await readWeights(directory, config, device, options)
+  const parts = {
     config,
     tokenizer: tokenizerJson ? new Tokenizer(tokenizerJson, tokenizerConfig) : null,
+    files: await readKeptFiles(directory),
     ...fallbackParts(
       config,
       await readChatTemplate(directory, tokenizerConfig),
       await readJson(directory, 'preprocessor_config.json'),
     ),
     ...generationParts(config, (await readJson(directory, 'generation_config.json')) ?? {}),
-  })
+  }
+  return new VisionLanguageModel(device, parameters, parts, frozen)
 }
 
-/** Saves a model folder. An existing folder of the name is replaced once the new one is complete. */
-export async function saveModel(model: VisionLanguageModel, directory: string): Promise<void> {
-  const target = resolve(directory)
-  const sibling = (suffix: string) => join(dirname(target), `.${basename(target)}.${process.pid}.${suffix}`)
-  const temporary = sibling('new')
-  await rm(temporary, { recursive: true, force: true })
-  await mkdir(temporary, { recursive: true })
-  const { config, tokenizer, template, processor, generationJson } = model.parts
-  const write = (file: string, json: unknown) => writeFile(join(temporary, file), `${JSON.stringify(json, null, 2)}\n`)
-  // Weights are written in f32, whatever the checkpoint held.
-  const dtypeKey = 'torch_dtype' in config.json ? 'torch_dtype' : 'dtype'
-  await write('config.json', { ...config.json, [dtypeKey]: 'float32' })
-  await write('generation_config.json', generationJson)
-  await write('preprocessor_config.json', processorConfigJson(processor))
-  await writeFile(join(temporary, 'chat_template.jinja'), template.source)
-  if (tokenizer) {
-    await write('tokenizer.json', tokenizer.json)
-    await write('tokenizer_config.json', tokenizer.config)
-  }
-  await writeValues(join(temporary, 'model.safetensors'), config, await model.parameters.values())
-  if (!existsSync(target)) return rename(temporary, target)
-  const previous = sibling('old')
-  await rename(target, previous)
-  await rename(temporary, target)
-  await rm(previous, { recursive: true })
+/**
+ * Saves the adapter of a model as a PEFT folder.
+ *
+ * @param base Folder or hub id of the model under it, for `base_model_name_or_path`.
+ * @throws {ConfigError} the model has no adapter.
+ */
+export async function saveAdapter(model: VisionLanguageModel, directory: string, base: string | null): Promise<void> {
+  const { frozen } = model
+  if (!frozen?.adapter) throw new ConfigError('saveAdapter(): the model has no adapter; save it with saveModel().')
+  await writeAdapter(frozen.adapter, directory, { base, ...(frozen.adapterJson ? { json: frozen.adapterJson } : {}) })
 }

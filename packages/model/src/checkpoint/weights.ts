@@ -1,37 +1,78 @@
 /**
  * Weights in safetensors files. Names on disk are the hub's for the family; both prefixes transformers has used (`visual.`,
- * `model.` and, since 4.52, `model.visual.`, `model.language_model.`) are read. Any float dtype is widened to f32.
+ * `model.` and, since 4.52, `model.visual.`, `model.language_model.`) are read. Tensors pass through the host in blocks of
+ * rows, so that none has to fit there; any float dtype is widened to f32 on the way.
  */
-import { SafetensorsFile, SafetensorsFolder, writeSafetensors } from '@revisual/tensor'
+import { SafetensorsFile, SafetensorsFolder, toFloat32, writeSafetensors } from '@revisual/tensor'
 import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError } from '../config/json.js'
-import { fileName, parameterName, parameterSpecs } from '../network/parameters.js'
+import { parameterName, parameterSpecs } from '../network/parameters.js'
 
-/** Reads every parameter of the config from an open file or folder, one at a time. */
-async function readParameters(
+/** A tensor by name, of a shape that is known before a file is opened. */
+export interface NamedShape {
+  readonly name: string
+  readonly shape: readonly number[]
+}
+
+/** A block of rows on its way in: values from element `offset` on, row-major. */
+export type TakeBlock = (name: string, offset: number, values: Float32Array) => void
+
+/** Elements of a block. */
+const blockElements = 2 ** 22
+
+const elements = (shape: readonly number[]) => shape.reduce((size, dimension) => size * dimension, 1)
+
+/** Where each wanted tensor lies in a file or folder, once all are known to be there in their shapes. */
+function locate(
   source: SafetensorsFile | SafetensorsFolder,
   where: string,
-  config: ModelConfig,
-  take: (name: string, values: Float32Array) => void,
-): Promise<void> {
-  const stored = new Map(
-    [...source.entries].map(([name, entry]) => [parameterName(name), { name, shape: entry.shape }]),
-  )
-  const specs = parameterSpecs(config.architecture)
-  const missing = specs.filter(({ name }) => !stored.has(name)).map(({ name }) => name)
+  wanted: readonly NamedShape[],
+): Map<string, string> {
+  const stored = new Map([...source.entries].map(([name, { shape }]) => [parameterName(name), { name, shape }]))
+  const missing = wanted.filter(({ name }) => !stored.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
     throw new ConfigError(
-      `${where}: ${missing.length} of ${specs.length} tensors are missing from the weights, the first: ${missing.slice(0, 3).join(', ')}.`,
+      `${where}: ${missing.length} of ${wanted.length} tensors are missing from the weights, the first: ${missing.slice(0, 3).join(', ')}.`,
     )
   }
-  for (const spec of specs) {
+  const places = new Map<string, string>()
+  for (const spec of wanted) {
     const { name, shape } = stored.get(spec.name) as { name: string; shape: readonly number[] }
     if (shape.join() !== spec.shape.join()) {
       throw new ConfigError(
         `${where}: ${name} has shape [${shape.join(', ')}]; the config wants [${spec.shape.join(', ')}].`,
       )
     }
-    take(spec.name, await source.loadFloat32(name))
+    places.set(spec.name, name)
+  }
+  return places
+}
+
+/**
+ * Reads tensors from an open file or folder, block by block.
+ * @throws {ConfigError} naming tensors that are missing or have another shape; before anything is read.
+ */
+async function streamTensors(
+  source: SafetensorsFile | SafetensorsFolder,
+  where: string,
+  wanted: readonly NamedShape[],
+  take: TakeBlock,
+): Promise<void> {
+  const places = locate(source, where, wanted)
+  for (const { name, shape } of wanted) {
+    const stored = places.get(name) as string
+    if (elements(shape) <= blockElements || shape.length === 0) {
+      take(name, 0, toFloat32(await source.load(stored)))
+      continue
+    }
+    const [rows = 1, ...rest] = shape
+    const width = elements(rest)
+    // Even, so that a block of 16-bit values begins on a word.
+    const step = Math.max(2, 2 * Math.floor(blockElements / width / 2))
+    for (let row = 0; row < rows; row += step) {
+      const block = await source.loadRows(stored, row, Math.min(rows, row + step))
+      take(name, row * width, toFloat32(block))
+    }
   }
 }
 
@@ -39,41 +80,37 @@ async function readParameters(
  * Reads the weights of a model folder: `model.safetensors` or the shards of its index.
  * @throws {ConfigError} naming tensors that are missing or have another shape than the config says.
  */
-export async function readFolderWeights(
-  directory: string,
-  config: ModelConfig,
-  take: (name: string, values: Float32Array) => void,
-): Promise<void> {
+export async function readFolderWeights(directory: string, config: ModelConfig, take: TakeBlock): Promise<void> {
   const folder = await SafetensorsFolder.open(directory)
   try {
-    await readParameters(folder, directory, config, take)
+    await streamTensors(folder, directory, parameterSpecs(config.architecture), take)
   } finally {
     await folder.close()
   }
 }
 
-/** Reads values of every parameter from one file. */
-export async function readValues(path: string, config: ModelConfig): Promise<Map<string, Float32Array>> {
+/** Reads tensors from one file. */
+export async function readValues(path: string, wanted: readonly NamedShape[]): Promise<Map<string, Float32Array>> {
   const file = await SafetensorsFile.open(path)
   try {
-    const values = new Map<string, Float32Array>()
-    await readParameters(file, path, config, (name, data) => values.set(name, data))
+    const values = new Map(wanted.map(({ name, shape }) => [name, new Float32Array(elements(shape))]))
+    await streamTensors(file, path, wanted, (name, offset, block) => values.get(name)?.set(block, offset))
     return values
   } finally {
     await file.close()
   }
 }
 
-/** Writes values of all parameters in f32 under hub names. */
+/** Writes tensors to one file in f32. */
 export async function writeValues(
   path: string,
-  config: ModelConfig,
+  shapes: readonly NamedShape[],
   values: ReadonlyMap<string, Float32Array>,
 ): Promise<void> {
-  const entries = parameterSpecs(config.architecture).map(({ name, shape }) => {
+  const entries = shapes.map(({ name, shape }) => {
     const data = values.get(name)
     if (!data) throw new ConfigError(`No value was given for parameter ${name}.`)
-    return [fileName(config.architecture, name), { dtype: 'F32', shape, data }] as const
+    return [name, { dtype: 'F32', shape, data }] as const
   })
   await writeSafetensors(path, new Map(entries))
 }

@@ -8,13 +8,29 @@ import type {
   TextArchitecture,
 } from '../config/architecture.js'
 
-/** A weight by its name. Different sources give the same network other weights: live, reference, adapted. */
-export type Weights = (name: string) => Tensor
-
 /** Linear layer `name`, with or without bias: x [N, in] → [N, out]. */
+export type Projection = (name: string, x: Tensor, bias: boolean) => Tensor
+
+/**
+ * A weight by its hub name. Different sources give the same network other weights: live, reference, adapted. A source
+ * whose linear layers are more than one dense matrix (quantised, with an adapter) computes them itself in `project`.
+ */
+export interface Weights {
+  (name: string): Tensor
+  readonly project?: Projection
+}
+
+/** The projection of dense matrices. */
+export const plainProjection =
+  (weights: Weights): Projection =>
+  (name, x, bias) => {
+    const weight = weights(`${name}.weight`)
+    return bias ? linear(x, weight, weights(`${name}.bias`)) : linear(x, weight)
+  }
+
+/** Linear layer `name` of these weights. */
 export function project(weights: Weights, name: string, x: Tensor, bias: boolean): Tensor {
-  const weight = weights(`${name}.weight`)
-  return bias ? linear(x, weight, weights(`${name}.bias`)) : linear(x, weight)
+  return (weights.project ?? plainProjection(weights))(name, x, bias)
 }
 
 /** Normalisations `name` of x [N, C]. */

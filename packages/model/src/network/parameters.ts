@@ -136,7 +136,7 @@ function mix(seed: number, counter: number): number {
 }
 
 /** FNV-1a of a name, so that a tensor's values depend on its name and not on its place. */
-function hashName(name: string): number {
+export function hashName(name: string): number {
   let hash = 0x811c9dc5
   for (const byte of new TextEncoder().encode(name)) hash = Math.imul(hash ^ byte, 0x01000193)
   return hash >>> 0
@@ -157,4 +157,10 @@ export function initialValues(spec: ParameterSpec, initializerRange: number, see
     const v = mix(key, 2 * index + 1) / 2 ** 32
     return initializerRange * Math.sqrt(-2 * Math.log(u)) * Math.cos(2 * Math.PI * v)
   })
+}
+
+/** Values uniform in ±`bound`, counter-based as {@link initialValues}. */
+export function uniformValues(size: number, bound: number, seed: number, name: string): Float32Array {
+  const key = mix(seed >>> 0, hashName(name))
+  return Float32Array.from({ length: size }, (_, index) => (2 * ((mix(key, index) + 0.5) / 2 ** 32) - 1) * bound)
 }

@@ -17,10 +17,12 @@ import type {
   TokenScores,
 } from '@revisual/rl'
 import { AdamW, clipScale, grad, noGrad, type Tensor } from '@revisual/tensor'
+import { ConfigError } from '../config/json.js'
 import { generate } from '../generation/generate.js'
 import { samplingMask } from '../generation/sampling-mask.js'
 import type { VisionLanguageModel } from '../model.js'
 import type { Network } from '../network/forward.js'
+import type { Weights } from '../network/layers.js'
 import type { ModelPrompt } from '../prompt.js'
 import { readScores, scoreTokens, tokenCount } from './completion-batch.js'
 import { loadPolicyState, savePolicyState, type ParameterValues } from './state.js'
@@ -32,6 +34,11 @@ export interface PolicyOptions {
   readonly epsilon?: number
   /** Most sequences generated at once. Default 512. */
   readonly maxConcurrentSequences?: number
+  /**
+   * What a KL term compares with where an adapter learns. `adapter-off` (default): the frozen base, which costs nothing.
+   * `copy`: the adapter as it was at the last `snapshotReference()`. Weights that learn themselves are always copied.
+   */
+  readonly reference?: 'adapter-off' | 'copy'
 }
 
 export type ModelPolicy = Required<Policy<ModelPrompt>>
@@ -51,6 +58,8 @@ class NetworkPolicy implements ModelPolicy {
   readonly #mask: Float32Array
   readonly #optimizer: AdamW
   #reference: Reference | null = null
+  /** Micro-batches since the last step: what dropout counts by. */
+  #microBatches = 0
 
   constructor(
     private readonly model: VisionLanguageModel,
@@ -82,14 +91,24 @@ class NetworkPolicy implements ModelPolicy {
   }
 
   scoreReference(batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
+    return this.#score({ ...this.model.network, weights: this.#referenceWeights() }, batch)
+  }
+
+  #referenceWeights(): Weights {
+    const { frozen } = this.model
+    if (frozen && this.#adapterOff) return frozen.weights.source
     const reference = this.#reference
     if (!reference) throw new Error('There is no reference yet: call snapshotReference() before scoreReference().')
-    const weights = (name: string) => reference.tensors.get(name) as Tensor
-    return this.#score({ ...this.model.network, weights }, batch)
+    return this.model.weightsWith((name) => reference.tensors.get(name) as Tensor)
+  }
+
+  /** The reference is the base without its adapter. */
+  get #adapterOff(): boolean {
+    return this.model.adapter !== null && (this.options.reference ?? 'adapter-off') === 'adapter-off'
   }
 
   async snapshotReference(): Promise<void> {
-    this.#setReference(await this.model.parameters.values())
+    if (!this.#adapterOff) this.#setReference(await this.model.parameters.values())
   }
 
   async accumulate(batch: TokenBatch<ModelPrompt>, loss: TokenLoss): Promise<LossReport> {
@@ -100,7 +119,9 @@ class NetworkPolicy implements ModelPolicy {
       return { loss: loss(scores).loss, scores }
     }
     using _scope = device.scope()
-    const lazy = scoreTokens(network, batch, this.#mask)
+    const dropout = { step: this.#optimizer.step, microBatch: this.#microBatches++ }
+    const weights = this.model.weightsWith((name) => parameters.get(name), dropout)
+    const lazy = scoreTokens({ ...network, weights }, batch, this.#mask)
     const placeholders = [device.buffer([tokens]), device.buffer([tokens])] as const
     const learning = parameters.trainable
     const inputs = learning.map((name) => parameters.get(name))
@@ -127,11 +148,20 @@ class NetworkPolicy implements ModelPolicy {
       this.#optimizer.update({ learningRate, weightDecay, gradScale })
     }
     parameters.zeroGrad()
+    this.#microBatches = 0
     return { gradNorm, applied }
   }
 
   setTrainable(groups: readonly string[]): void {
-    this.model.parameters.setTrainable(groups)
+    const { parameters, adapter } = this.model
+    // An adapter may leave a group of the model alone; what it has of the groups learns.
+    const there = adapter ? groups.filter((group) => parameters.groups.includes(group)) : groups
+    if (there.length === 0) {
+      throw new ConfigError(
+        `setTrainable(): the adapter has no factors in ${groups.join(', ')}; it adapts ${parameters.groups.join(', ')}.`,
+      )
+    }
+    parameters.setTrainable(there)
   }
 
   resetOptimizer(): Promise<void> {
@@ -144,6 +174,7 @@ class NetworkPolicy implements ModelPolicy {
   }
 
   async load(directory: string): Promise<void> {
+    this.#microBatches = 0
     this.#setReference(await loadPolicyState(directory, this.model, this.#optimizer))
   }
 

@@ -21,6 +21,10 @@ const files = {
   counters: 'optimizer.json',
 } as const
 
+/** What learns: every weight, or the factors of the adapter. A frozen base is not part of the state. */
+const learningShapes = ({ parameters }: VisionLanguageModel) =>
+  parameters.names.map((name) => ({ name, shape: parameters.shape(name) }))
+
 /** Writes the state of a policy into an existing directory. */
 export async function savePolicyState(
   directory: string,
@@ -28,13 +32,13 @@ export async function savePolicyState(
   optimizer: AdamW,
   reference: ParameterValues | null,
 ): Promise<void> {
-  const { config } = model.parts
   const at = (file: string) => join(directory, file)
+  const shapes = learningShapes(model)
   const { step, firstMoments, secondMoments } = await optimizer.state()
-  await writeValues(at(files.weights), config, await model.parameters.values())
-  await writeValues(at(files.firstMoments), config, firstMoments)
-  await writeValues(at(files.secondMoments), config, secondMoments)
-  if (reference) await writeValues(at(files.reference), config, reference)
+  await writeValues(at(files.weights), shapes, await model.parameters.values())
+  await writeValues(at(files.firstMoments), shapes, firstMoments)
+  await writeValues(at(files.secondMoments), shapes, secondMoments)
+  if (reference) await writeValues(at(files.reference), shapes, reference)
   await writeFile(at(files.counters), `${JSON.stringify({ step })}\n`)
 }
 
@@ -47,19 +51,19 @@ export async function loadPolicyState(
   model: VisionLanguageModel,
   optimizer: AdamW,
 ): Promise<ParameterValues | null> {
-  const { config } = model.parts
   const at = (file: string) => join(directory, file)
+  const shapes = learningShapes(model)
   const counters: unknown = JSON.parse(await readFile(at(files.counters), 'utf8'))
   const step = isJsonObject(counters) ? counters['step'] : undefined
   if (typeof step !== 'number' || !Number.isInteger(step) || step < 0) {
     throw new ConfigError(`${at(files.counters)}: 'step' is ${JSON.stringify(step)}; allowed: an integer ≥ 0.`)
   }
-  for (const [name, values] of await readValues(at(files.weights), config)) model.parameters.write(name, values)
+  for (const [name, values] of await readValues(at(files.weights), shapes)) model.parameters.write(name, values)
   optimizer.load({
     step,
-    firstMoments: await readValues(at(files.firstMoments), config),
-    secondMoments: await readValues(at(files.secondMoments), config),
+    firstMoments: await readValues(at(files.firstMoments), shapes),
+    secondMoments: await readValues(at(files.secondMoments), shapes),
   })
   model.parameters.zeroGrad()
-  return existsSync(at(files.reference)) ? readValues(at(files.reference), config) : null
+  return existsSync(at(files.reference)) ? readValues(at(files.reference), shapes) : null
 }

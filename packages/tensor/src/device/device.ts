@@ -192,6 +192,38 @@ export class Device {
     this.upload(node, data)
   }
 
+  /**
+   * Replaces a run of bytes of a tensor that owns its buffer, in the tensor's own storage format (little-endian): how
+   * weights come in piece by piece, without the whole tensor on the host.
+   *
+   * @param byteOffset Where the run begins; a multiple of 4.
+   * @param bytes A multiple of 4 of them, unless they end the tensor.
+   * @throws {ShapeError} not whole words, or past the tensor's end.
+   */
+  writeBytes(tensor: Tensor, byteOffset: number, bytes: Uint8Array): void {
+    const { node } = tensor
+    const { storage } = node
+    if (node.spec.kind !== 'source' || !storage || tensor.size !== node.size) {
+      throw new ShapeError('writeBytes(): only whole tensors made by tensor() or buffer() can be written.')
+    }
+    const end = byteOffset + bytes.byteLength
+    const whole = byteOffset % 4 === 0 && (bytes.byteLength % 4 === 0 || end === node.bytes)
+    if (!whole || byteOffset < 0 || end > node.bytes) {
+      throw new ShapeError(
+        `writeBytes(): bytes ${byteOffset} to ${end} of a tensor of ${node.bytes}; runs begin and end on multiples of 4 inside it.`,
+      )
+    }
+    if (bytes.byteLength === 0) return
+    this.encoder.flush()
+    const aligned = bytes.byteLength - (bytes.byteLength % 4)
+    const at = storage.byteOffset + byteOffset
+    this.gpu.queue.writeBuffer(storage.buffer.gpu, at, bytes, 0, aligned)
+    if (aligned === bytes.byteLength) return
+    const last = new Uint8Array(4)
+    last.set(bytes.subarray(aligned))
+    this.gpu.queue.writeBuffer(storage.buffer.gpu, at + aligned, last)
+  }
+
   // ------------------------------------------------------------------------------------------ running
 
   /**

@@ -97,15 +97,33 @@ export class SafetensorsFile {
    * @throws {SafetensorsError} there is no tensor of this name.
    */
   async load(name: string): Promise<SafetensorsTensor> {
-    const entry = this.entries.get(name)
-    if (!entry) {
-      const some = [...this.entries.keys()].slice(0, 3).join("', '")
-      throw new SafetensorsError(
-        `${this.source.name}: there is no tensor '${name}' among ${this.entries.size}; names look like '${some}'.`,
-      )
-    }
-    const { dtype, shape, begin, end } = entry
+    const { dtype, shape, begin, end } = this.entry(name)
     return { dtype, shape, data: await this.source.read(this.dataStart + begin, end - begin) }
+  }
+
+  /**
+   * Reads rows `from` to below `to` of a tensor (its first axis), so that one larger than memory can pass through it.
+   *
+   * @throws {SafetensorsError} there is no tensor of this name, or it has no such rows.
+   */
+  async loadRows(name: string, from: number, to: number): Promise<SafetensorsTensor> {
+    const { dtype, shape, begin, end } = this.entry(name)
+    const [rows = 1, ...rest] = shape
+    if (!(from >= 0 && from <= to && to <= rows)) {
+      throw new SafetensorsError(`${this.source.name}: '${name}' has ${rows} rows; ${from} to ${to} were asked for.`)
+    }
+    const rowBytes = rows === 0 ? 0 : (end - begin) / rows
+    const data = await this.source.read(this.dataStart + begin + from * rowBytes, (to - from) * rowBytes)
+    return { dtype, shape: [to - from, ...rest], data }
+  }
+
+  private entry(name: string): SafetensorsEntry {
+    const entry = this.entries.get(name)
+    if (entry) return entry
+    const some = [...this.entries.keys()].slice(0, 3).join("', '")
+    throw new SafetensorsError(
+      `${this.source.name}: there is no tensor '${name}' among ${this.entries.size}; names look like '${some}'.`,
+    )
   }
 
   /** Reads one tensor as f32. */

@@ -84,9 +84,18 @@ export class SafetensorsFolder {
 
   /** @throws {SafetensorsError} there is no tensor of this name. */
   async load(name: string): Promise<SafetensorsTensor> {
+    return this.file(name).load(name)
+  }
+
+  /** Rows of a tensor; see {@link SafetensorsFile.loadRows}. */
+  async loadRows(name: string, from: number, to: number): Promise<SafetensorsTensor> {
+    return this.file(name).loadRows(name, from, to)
+  }
+
+  private file(name: string): SafetensorsFile {
     const file = this.places.get(name)
-    if (!file) throw new SafetensorsError(`${this.folder}: there is no tensor '${name}' among ${this.entries.size}.`)
-    return file.load(name)
+    if (file) return file
+    throw new SafetensorsError(`${this.folder}: there is no tensor '${name}' among ${this.entries.size}.`)
   }
 
   /** Reads one tensor as f32. */

@@ -169,6 +169,15 @@ export class ParameterSet {
     this.device.write(this.find(name).value, data)
   }
 
+  /** Replaces the values from element `offset` on, so that a large parameter need not be on the host at once. */
+  writeRange(name: string, offset: number, data: Float32Array): void {
+    this.device.writeBytes(
+      this.find(name).value,
+      offset * 4,
+      new Uint8Array(data.buffer, data.byteOffset, data.byteLength),
+    )
+  }
+
   /** Values of all parameters by name. */
   values(): Promise<Map<string, Float32Array>> {
     return this.readArenas((arena) => arena.value)
