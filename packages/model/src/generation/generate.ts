@@ -18,7 +18,14 @@ import {
 import { layOutTokens } from '../network/batch.js'
 import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
-import { decoderLayers, normalizeFusedHeads, norms, type Weights } from '../network/layers.js'
+import {
+  decoderLayers,
+  joinProjections,
+  normalizeFusedHeads,
+  norms,
+  type JoinedProjection,
+  type Weights,
+} from '../network/layers.js'
 import { pickRows } from '../network/rows.js'
 import type { ModelPrompt } from '../prompt.js'
 import { decodeAttention } from './decode-attention.js'
@@ -96,7 +103,7 @@ function seedWords(seed: number, sampleIndex: number): [number, number] {
 class Generation {
   readonly #device: Device
   readonly #weights: Weights
-  readonly #layerWeights: readonly { readonly weight: Tensor; readonly bias: Tensor | null }[]
+  readonly #queryKeyValue: readonly JoinedProjection[]
   readonly #mask: Tensor | null
   readonly #stopIds: ReadonlySet<number>
   /** Per layer [P, length, 2·keyValueHeads, headSize]. */
@@ -122,18 +129,17 @@ class Generation {
     this.#stopIds = new Set(options.stopIds)
     this.#mask = options.mask ? device.tensor(options.mask) : null
     // Queries, keys and values in one product per step.
-    this.#layerWeights = noGrad(() =>
+    this.#queryKeyValue = noGrad(() =>
       Array.from({ length: text.layers }, (_, layer) => {
-        const parts = (kind: string) =>
-          ['q_proj', 'k_proj', 'v_proj'].map((name) => weights(`model.layers.${layer}.self_attn.${name}.${kind}`))
-        return { weight: concat(parts('weight'), 0), bias: text.attentionBias ? concat(parts('bias'), 0) : null }
+        const names = ['q_proj', 'k_proj', 'v_proj'].map((name) => `model.layers.${layer}.self_attn.${name}`)
+        return joinProjections(weights, names, text.attentionBias)
       }),
     )
   }
 
   async run(): Promise<void> {
     const { maxTokens, signal } = this.options
-    await this.#device.eval(this.#layerWeights.flatMap(({ weight, bias }) => (bias ? [weight, bias] : [weight])))
+    await this.#device.eval(this.#queryKeyValue.flatMap(({ prepared }) => prepared))
     this.#describeRows()
     let sampled = await this.#sample(0, () => this.#prefill())
     for (let step = 1; ; step++) {
@@ -200,9 +206,8 @@ class Generation {
     let x = embedding(weights('model.embed_tokens.weight'), ids)
     for (let layer = 0; layer < text.layers; layer++) {
       const at = `model.layers.${layer}`
-      const { weight, bias } = this.#layerWeights[layer] as { weight: Tensor; bias: Tensor | null }
       x = decoderLayers[text.layer](weights, text, at, x, (normed) => {
-        const queryKeyValue = bias ? linear(normed, weight, bias) : linear(normed, weight)
+        const queryKeyValue = (this.#queryKeyValue[layer] as JoinedProjection).project(normed)
         return decodeAttention(text, {
           queryKeyValue: normalizeFusedHeads(weights, text, at, queryKeyValue),
           rotary,

@@ -220,6 +220,24 @@ describe('training an adapter', () => {
     model.dispose()
   })
 
+  it('samples from the adapted model', async () => {
+    const { model, batch } = await openNano()
+    const policy = createPolicy(model)
+    for (let step = 0; step < 3; step++) {
+      await policy.accumulate(batch, loss)
+      await policy.step({ learningRate: 1e-2, weightDecay: 0 })
+    }
+    const requests = batch.sequences.map(({ prompt }, seed) => ({ prompt, n: 2, seed }))
+    const sampled = await policy.sample(requests, { maxTokens: 6, temperature: 1 })
+    const sequences = sampled.map(({ requestIndex, completionIds }) => ({
+      prompt: requests[requestIndex]?.prompt as ModelPrompt,
+      completionIds,
+    }))
+    const scores = await policy.score({ sequences, temperature: 1, vocabulary: 'sampling' })
+    scores.logProbs.forEach((row, index) => expect(difference(row, sampled[index]?.logProbs ?? [])).toBeLessThan(1e-4))
+    model.dispose()
+  })
+
   it('holds the base in half precision', async () => {
     const { model, batch } = await openNano()
     const half = await loadModel(at('nano'), device, { frozen: true, dtype: 'f16' })

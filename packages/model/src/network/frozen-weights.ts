@@ -4,7 +4,7 @@
  */
 import { fromFloat32, type Device, type Tensor } from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
-import { plainProjection, type Weights } from './layers.js'
+import type { Weights } from './layers.js'
 import type { ParameterSpec } from './parameters.js'
 
 /** Storage of matrices. `f32` is exact for every checkpoint. */
@@ -28,8 +28,7 @@ export class FrozenWeights {
       const tensor = device.buffer(spec.shape, isMatrix(spec) ? dtype : 'f32').named(spec.name)
       this.tensors.set(spec.name, tensor)
     }
-    const get = (name: string) => this.get(name)
-    this.source = Object.assign(get, { project: plainProjection(get) })
+    this.source = (name) => this.get(name)
   }
 
   get(name: string): Tensor {

@@ -33,6 +33,36 @@ export function project(weights: Weights, name: string, x: Tensor, bias: boolean
   return (weights.project ?? plainProjection(weights))(name, x, bias)
 }
 
+/** Several linear layers of one input: x [N, in] → their outputs side by side. */
+export interface JoinedProjection {
+  readonly project: (x: Tensor) => Tensor
+  /** What was prepared: to be evaluated once, and kept as long as it is used. */
+  readonly prepared: readonly Tensor[]
+}
+
+/** Dense layers become one product over their joined matrices; layers that compute themselves run one by one. */
+export function joinProjections(weights: Weights, names: readonly string[], bias: boolean): JoinedProjection {
+  if (weights.project) {
+    return {
+      project: (x) =>
+        concat(
+          names.map((name) => project(weights, name, x, bias)),
+          1,
+        ),
+      prepared: [],
+    }
+  }
+  const join = (kind: string) =>
+    concat(
+      names.map((name) => weights(`${name}.${kind}`)),
+      0,
+    )
+  const weight = join('weight')
+  if (!bias) return { project: (x) => linear(x, weight), prepared: [weight] }
+  const joinedBias = join('bias')
+  return { project: (x) => linear(x, weight, joinedBias), prepared: [weight, joinedBias] }
+}
+
 /** Normalisations `name` of x [N, C]. */
 export const norms: Record<NormKind, (weights: Weights, name: string, x: Tensor, epsilon: number) => Tensor> = {
   rms: (weights, name, x, epsilon) => rmsNorm(x, weights(`${name}.weight`), epsilon),
