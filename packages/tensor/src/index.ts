@@ -3,7 +3,7 @@
  */
 export { createDevice, type Device, type DeviceOptions } from './device/device.js'
 export type { KernelTime } from './device/encoder.js'
-export type { TensorData } from './device/transfer.js'
+export type { TensorData, TensorInput } from './device/transfer.js'
 export type { Scope } from './memory/scope.js'
 export type { AdapterInfo } from './device/adapter.js'
 export {
@@ -16,7 +16,7 @@ export {
 } from './device/errors.js'
 export { Tensor } from './graph/tensor.js'
 export type { DType, Shape } from './graph/shape.js'
-export { fromHalf, toHalfBits } from './graph/half.js'
+export { fromBfloat16, fromHalf, toBfloat16Bits, toHalfBits } from './graph/half.js'
 export { checkpoint, customGrad, grad, type CustomResult, type GradOptions } from './autograd/grad.js'
 export { noGrad } from './autograd/tape.js'
 export {

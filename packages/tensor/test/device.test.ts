@@ -188,8 +188,8 @@ describe('failures', () => {
     expect(await device.tensor([5]).item()).toBe(5)
   })
 
-  test('a tensor beyond the binding limit is refused with the sizes', async () => {
-    const device = await open({ limits: { maxStorageBufferBindingSize: 1 << 20 } })
+  test('a tensor beyond the largest buffer is refused with the sizes', async () => {
+    const device = await open({ limits: { maxBufferSize: 1 << 20 } })
     expect(() => device.buffer([1 << 19])).toThrow(OutOfMemoryError)
     expect(() => device.buffer([1 << 19])).toThrow(/2097152 bytes exceeds .*1048576 bytes/)
   })

@@ -3,7 +3,15 @@
  * fused kernels, buffers follow the kernels' lifetimes through one pool, and everything is encoded into few submits.
  */
 import { execute, type ExecutionHost } from '../graph/execute.js'
-import { contiguousLayout, bytesPerElement, checkShape, sizeOf, type DType, type Shape } from '../graph/shape.js'
+import {
+  contiguousLayout,
+  bytesPerElement,
+  checkShape,
+  isContiguous,
+  sizeOf,
+  type DType,
+  type Shape,
+} from '../graph/shape.js'
 import { checkAlive, Node, type Storage } from '../graph/node.js'
 import { reachable, schedule, writtenBy } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
@@ -13,7 +21,16 @@ import { Scope } from '../memory/scope.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder, type KernelTime } from './encoder.js'
 import { limitsOf, type DeviceLimits } from './limits.js'
-import { decode, emptyOf, encode, flatten, nesting, type Nested, type TensorData } from './transfer.js'
+import {
+  decode,
+  emptyOf,
+  encode,
+  flatten,
+  nesting,
+  type Nested,
+  type TensorData,
+  type TensorInput,
+} from './transfer.js'
 import { AdapterError, DeviceLostError, GpuValidationError, OutOfMemoryError, ShapeError } from './errors.js'
 
 export interface DeviceOptions {
@@ -118,12 +135,13 @@ export class Device {
   /**
    * Uploads data.
    *
-   * @param data Numbers in row-major order, or nested arrays whose nesting is the shape.
+   * @param data Numbers in row-major order, or nested arrays whose nesting is the shape. A Uint16Array holds the bit
+   * patterns of f16 or bf16 and is taken as it is.
    * @param shape Default: the nesting, or one dimension.
    * @param dtype Default: by the array's type; numbers are f32.
    */
-  tensor(data: TensorData | readonly Nested[], shape?: Shape, dtype?: DType): Tensor {
-    const flat: number[] | TensorData = ArrayBuffer.isView(data) ? data : flatten(data)
+  tensor(data: TensorInput | readonly Nested[], shape?: Shape, dtype?: DType): Tensor {
+    const flat: number[] | TensorInput = ArrayBuffer.isView(data) ? data : flatten(data)
     const resolved = shape ?? (ArrayBuffer.isView(data) ? [data.length] : nesting(data))
     const type: DType = dtype ?? (data instanceof Int32Array ? 'i32' : data instanceof Uint32Array ? 'u32' : 'f32')
     checkShape(resolved, 'tensor()')
@@ -178,18 +196,24 @@ export class Device {
   }
 
   /**
-   * Replaces the contents of a tensor that owns its buffer. Graphs built on it before and evaluated from now on read the
+   * Replaces the contents of a tensor that owns its buffer, or of a run of its rows. Graphs built on it before and evaluated from now on read the
    * new contents: this is how data known only later enters a graph.
    */
-  write(tensor: Tensor, data: TensorData): void {
-    const { node } = tensor
-    if (node.spec.kind !== 'source' || !node.storage || tensor.size !== node.size) {
-      throw new ShapeError('write(): only whole tensors made by tensor() or buffer() can be written.')
+  write(tensor: Tensor, data: TensorInput): void {
+    const { node, layout } = tensor
+    const skip = layout.offset * bytesPerElement[node.dtype]
+    if (node.spec.kind !== 'source' || !node.storage || !isContiguous(layout) || skip % 4 !== 0) {
+      throw new ShapeError(
+        'write(): only tensors made by tensor() or buffer(), or runs of their rows that start on a whole word, can be written.',
+      )
     }
-    if (data.length !== node.size) {
-      throw new ShapeError(`write(): ${data.length} values for a tensor of ${node.size} elements.`)
+    if (data.length !== tensor.size) {
+      throw new ShapeError(`write(): ${data.length} values for a tensor of ${tensor.size} elements.`)
     }
-    this.upload(node, data)
+    if (bytesPerElement[node.dtype] === 2 && tensor.size % 2 === 1 && tensor.size !== node.size) {
+      throw new ShapeError(`write(): a run of ${tensor.size} ${node.dtype} ends within a word; write an even number.`)
+    }
+    this.upload(node, data, skip)
   }
 
   /**
@@ -409,10 +433,10 @@ export class Device {
 
   private allocate(bytes: number): Storage {
     if (this.lostError) throw this.lostError
-    const limit = Math.min(this.limits.maxStorageBufferBindingSize, this.limits.maxBufferSize)
+    const limit = this.limits.maxBufferSize
     if (bytes > limit) {
       throw new OutOfMemoryError(
-        `A tensor of ${bytes} bytes exceeds what one binding may hold on this adapter (${limit} bytes). ` +
+        `A tensor of ${bytes} bytes exceeds what one buffer may hold on this adapter (${limit} bytes). ` +
           `Split it along its first axis, or use smaller batches.`,
       )
     }
@@ -420,13 +444,13 @@ export class Device {
     return { buffer, byteOffset: 0, bytes: Math.max(4, bytes), release: () => this.pool.release(buffer) }
   }
 
-  private upload(node: Node, data: readonly number[] | TensorData): void {
+  private upload(node: Node, data: readonly number[] | TensorInput, skip = 0): void {
     const { storage } = node
     if (!storage || node.size === 0) return
     const bytes = encode(data, node.dtype)
     // What is encoded so far may use the buffer for its previous owner.
     this.encoder.flush()
-    this.gpu.queue.writeBuffer(storage.buffer.gpu, storage.byteOffset, bytes, 0, bytes.byteLength)
+    this.gpu.queue.writeBuffer(storage.buffer.gpu, storage.byteOffset + skip, bytes, 0, bytes.byteLength)
   }
 
   private outOfMemoryText(message: string): string {
@@ -454,7 +478,8 @@ export class Device {
     const writes = this.pendingWrites
     if (now.length === 0 && writes.length === 0) return
     const later = retainFor.map(({ node }) => node).filter((node) => !node.storage)
-    const kernels = schedule([...now, ...later], writes, this.options.fusion === false ? 0 : this.maxLeaves)
+    const maxLeaves = this.options.fusion === false ? 0 : this.maxLeaves
+    const kernels = schedule([...now, ...later], writes, maxLeaves, this.limits.maxStorageBufferBindingSize)
     const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
     this.pendingWrites = []
     execute(kernels, chosen, new Set(now), this.host)

@@ -1,10 +1,13 @@
 /**
  * Numbers between JavaScript arrays and the bytes of GPU buffers.
  */
-import { fromHalf, toHalfBits } from '../graph/half.js'
+import { fromBfloat16, fromHalf, toBfloat16Bits, toHalfBits } from '../graph/half.js'
 import type { DType } from '../graph/shape.js'
+import { ShapeError } from './errors.js'
 
 export type TensorData = Float32Array | Int32Array | Uint32Array
+/** Numbers, or the bit patterns of f16 or bf16. */
+export type TensorInput = TensorData | Uint16Array
 /** Numbers, or arrays of them to any depth. */
 export type Nested = number | readonly Nested[]
 
@@ -22,19 +25,35 @@ export function nesting(data: readonly Nested[]): number[] {
   return shape
 }
 
-export function encode(data: readonly number[] | TensorData, dtype: DType): Uint8Array<ArrayBuffer> {
-  const padded = (array: Float32Array | Int32Array | Uint32Array | Uint16Array) => {
-    const bytes = new Uint8Array(Math.ceil(array.byteLength / 4) * 4)
-    bytes.set(new Uint8Array(array.buffer, array.byteOffset, array.byteLength))
-    return bytes
+/** Bytes of numbers, or the bytes given where they are bit patterns already; a multiple of four of them. */
+export function encode(data: readonly number[] | TensorInput, dtype: DType): Uint8Array<ArrayBuffer> {
+  if (data instanceof Uint16Array && dtype !== 'f16' && dtype !== 'bf16') {
+    throw new ShapeError(
+      `A Uint16Array holds bit patterns of f16 or bf16, not ${dtype}; give numbers in another array.`,
+    )
   }
-  if (dtype === 'f16') return padded(toHalfBits(data))
+  if (dtype === 'q8' || dtype === 'q4') {
+    throw new ShapeError(`Numbers cannot be written as ${dtype}; quantize() makes codes and scales of them.`)
+  }
+  if (dtype === 'f16' || dtype === 'bf16') {
+    return bytesOf(data instanceof Uint16Array ? data : dtype === 'f16' ? toHalfBits(data) : toBfloat16Bits(data))
+  }
   const Target = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
-  return padded(data instanceof Target ? data : Target.from(data))
+  return bytesOf(data instanceof Target ? data : Target.from(data))
+}
+
+function bytesOf(array: TensorInput): Uint8Array<ArrayBuffer> {
+  const { buffer, byteOffset, byteLength } = array
+  if (byteLength % 4 === 0 && buffer instanceof ArrayBuffer) return new Uint8Array(buffer, byteOffset, byteLength)
+  const bytes = new Uint8Array(Math.ceil(byteLength / 4) * 4)
+  bytes.set(new Uint8Array(buffer, byteOffset, byteLength))
+  return bytes
 }
 
 export function decode(bytes: ArrayBuffer, offset: number, size: number, dtype: DType): TensorData {
   if (dtype === 'f16') return fromHalf(new Uint16Array(bytes, offset, size))
+  if (dtype === 'bf16') return fromBfloat16(new Uint16Array(bytes, offset, size))
+  if (dtype === 'q8' || dtype === 'q4') throw new Error('Internal: quantised codes are read as f32.')
   const Source = { f32: Float32Array, i32: Int32Array, u32: Uint32Array }[dtype]
   return new Source(bytes, offset, size)
 }

@@ -3,19 +3,18 @@
  * registers), reads of the leaves, and a loop around them. Dimensions, strides and constants are words of a uniform
  * buffer: two kernels that differ only in shapes or scalars have the same text, hence one pipeline.
  */
+import { Bindings } from './access.js'
 import { computeType, elementwise, erfSource, wgslType } from './expression.js'
 import type { Node, Read, Storage } from './node.js'
 import type { FusedKernel } from './schedule.js'
-import { collapse, type DType, type Layout } from './shape.js'
+import { collapse, spanOf, type DType, type Layout } from './shape.js'
 
 export type Width = 1 | 4
 
-/** A storage buffer as a kernel sees it. */
-export interface Binding {
-  readonly storage: Storage
-  readonly name: string
-  readonly dtype: DType
-  readonly vector: boolean
+/** Elements `begin` ≤ i < `end` of what a kernel computes. */
+export interface Range {
+  readonly begin: number
+  readonly end: number
 }
 
 const floatBits = new Float32Array(1)
@@ -26,20 +25,18 @@ export function f32Word(value: number): number {
   return floatWords[0] ?? 0
 }
 
-function elementType(dtype: DType, vector: boolean): string {
-  const scalar = dtype
-  return vector ? `vec4<${scalar}>` : scalar
-}
-
 /** Uniform words, bindings and helper functions of one module under construction. */
 export class ModuleBuilder {
   readonly words: number[] = []
-  readonly bindings: Binding[] = []
-  private readonly byKey = new Map<string, Binding>()
+  readonly bindings: Bindings
   usesErf = false
-  usesF16 = false
   usesSubgroups = false
   private temporaries = 0
+
+  /** @param bindingLimit Most bytes one binding may show. */
+  constructor(bindingLimit: number) {
+    this.bindings = new Bindings(bindingLimit, (value) => this.word(value))
+  }
 
   /** WGSL expression of a u32 uniform word. */
   word(value: number): string {
@@ -55,34 +52,15 @@ export class ModuleBuilder {
     return `${prefix}${this.temporaries++}`
   }
 
-  bind(storage: Storage, dtype: DType, vector: boolean): Binding {
-    const key = `${storage.buffer.id}:${storage.byteOffset}:${storage.bytes}:${dtype}:${vector}`
-    const known = this.byKey.get(key)
-    if (known) return known
-    if (dtype === 'f16') this.usesF16 = true
-    const binding = { storage, name: `input${this.bindings.length}`, dtype, vector }
-    this.bindings.push(binding)
-    this.byKey.set(key, binding)
-    return binding
-  }
-
-  /** Module text up to the entry point. `output` is bound last, read-write. */
-  prologue(output: { dtype: DType; vector: boolean } | null, extraParams = ''): string {
-    if (output?.dtype === 'f16') this.usesF16 = true
+  /** Module text up to the entry point. */
+  prologue(extraParams = ''): string {
     const lines: string[] = []
-    if (this.usesF16) lines.push('enable f16;')
+    if (this.bindings.usesF16) lines.push('enable f16;')
     if (this.usesSubgroups) lines.push('enable subgroups;')
     const words = Math.max(1, Math.ceil(this.words.length / 4))
     lines.push(`struct Params { ${extraParams}e: array<vec4<u32>, ${words}> }`)
     lines.push('@group(0) @binding(0) var<uniform> params: Params;')
-    this.bindings.forEach((binding, index) => {
-      const type = elementType(binding.dtype, binding.vector)
-      lines.push(`@group(0) @binding(${index + 1}) var<storage, read> ${binding.name}: array<${type}>;`)
-    })
-    if (output) {
-      const type = elementType(output.dtype, output.vector)
-      lines.push(`@group(0) @binding(${this.bindings.length + 1}) var<storage, read_write> result: array<${type}>;`)
-    }
+    lines.push(this.bindings.declarations())
     if (this.usesErf) lines.push(erfSource)
     return lines.join('\n')
   }
@@ -153,6 +131,8 @@ export class ExpressionWriter {
     private readonly lines: string[],
     /** Linear index of the (first) element in the zone. */
     private readonly index: string,
+    /** Elements of the zone that the kernel comes to. */
+    private readonly range: Range,
     given: readonly Given[] = [],
     private readonly target: TargetAccess | null = null,
   ) {
@@ -199,7 +179,9 @@ export class ExpressionWriter {
     if (spec.op === 'erf') this.builder.usesErf = true
     const operands = node.inputs.map((input) => this.read(input))
     const operandType = wgslType(node.inputs[0]?.node.dtype ?? node.dtype, this.width)
-    this.lines.push(`let ${name} = ${template(operands, type, operandType)};`)
+    let value = template(operands, type, operandType)
+    if (spec.op === 'cast') value = this.builder.bindings.rounded(value, node.dtype, this.width === 4)
+    this.lines.push(`let ${name} = ${value};`)
     return name
   }
 
@@ -211,43 +193,38 @@ export class ExpressionWriter {
       this.lines.push(`let ${name} = ${this.target.expression};`)
       return name
     }
-    const { storage } = node
-    if (!storage) throw new Error(`Internal: a ${node.spec.kind} node is read before it has a value.`)
     const { dims, strides } = collapse(layout)
     const last = dims.length - 1
+    const span = spanOf(layout, this.range.begin, this.range.end)
+    const { bindings } = this.builder
     if (dims.length === 0 || strides.every((stride) => stride === 0)) {
-      const buffer = this.builder.bind(storage, node.dtype, false)
-      const at = layout.offset === 0 ? '0u' : this.builder.word(layout.offset)
-      this.lines.push(`let ${name} = ${type}(${wgslType(node.dtype, 1)}(${buffer.name}[${at}]));`)
+      const access = bindings.reading(node, span, false)
+      const offset = layout.offset - access.base
+      this.lines.push(`let ${name} = ${type}(${access.load(offset === 0 ? '0u' : this.builder.word(offset))});`)
       return name
     }
-    if (this.width === 1) {
-      const buffer = this.builder.bind(storage, node.dtype, false)
-      const at = stridedIndex(this.builder, this.lines, dims, strides, layout.offset, this.index)
-      this.lines.push(`let ${name} = ${type}(${buffer.name}[${at}]);`)
-      return name
-    }
-    if (isVectorisable(dims, strides, layout.offset)) {
-      const buffer = this.builder.bind(storage, node.dtype, true)
+    if (this.width === 4 && isVectorisable(dims, strides, layout.offset)) {
+      const access = bindings.reading(node, span, true)
       const vectorDims = dims.map((dimension, axis) => (axis === last ? dimension / 4 : dimension))
       const vectorStrides = strides.map((stride, axis) => (axis === last ? 1 : stride / 4))
       const index = this.builder.fresh('x')
       this.lines.push(`let ${index} = ${this.index} / 4u;`)
-      const at = stridedIndex(this.builder, this.lines, vectorDims, vectorStrides, layout.offset / 4, index)
-      this.lines.push(`let ${name} = ${type}(${buffer.name}[${at}]);`)
+      const offset = (layout.offset - access.base) / 4
+      const at = stridedIndex(this.builder, this.lines, vectorDims, vectorStrides, offset, index)
+      this.lines.push(`let ${name} = ${access.load(at)};`)
       return name
     }
-    const buffer = this.builder.bind(storage, node.dtype, false)
-    if (strides[last] === 0 && (dims[last] ?? 1) % 4 === 0) {
-      const at = stridedIndex(this.builder, this.lines, dims, strides, layout.offset, this.index)
-      this.lines.push(`let ${name} = ${type}(${wgslType(node.dtype, 1)}(${buffer.name}[${at}]));`)
+    const access = bindings.reading(node, span, false)
+    const offset = layout.offset - access.base
+    if (this.width === 1 || (strides[last] === 0 && (dims[last] ?? 1) % 4 === 0)) {
+      const at = stridedIndex(this.builder, this.lines, dims, strides, offset, this.index)
+      this.lines.push(`let ${name} = ${type}(${access.load(at)});`)
       return name
     }
     const parts = [0, 1, 2, 3].map((lane) => {
       const index = this.builder.fresh('x')
       this.lines.push(`let ${index} = ${this.index} + ${lane}u;`)
-      const at = stridedIndex(this.builder, this.lines, dims, strides, layout.offset, index)
-      return `${wgslType(node.dtype, 1)}(${buffer.name}[${at}])`
+      return access.load(stridedIndex(this.builder, this.lines, dims, strides, offset, index))
     })
     this.lines.push(`let ${name} = ${type}(${parts.join(', ')});`)
     return name
@@ -263,42 +240,47 @@ export interface Target {
   readonly node: Node | null
 }
 
-/** The store function of a kernel: applies the members above the anchor (or all) and writes the root. */
+/**
+ * The store function of a kernel: applies the members above the anchor (or all) and writes the root.
+ *
+ * @param range Elements of the result that the kernel stores.
+ */
 export function writeStore(
   builder: ModuleBuilder,
   kernel: FusedKernel,
   width: Width,
   target: Target,
-  options: { name: string; vectorOutput: boolean; given: Node | null },
+  options: { name: string; vectorOutput: boolean; given: Node | null; range: Range },
 ): string {
   const lines: string[] = []
   const type = wgslType(target.dtype, width)
-  const stored = elementType(target.dtype, width === 4)
+  const { range, vectorOutput: divide } = options
+  const span = target.layout ? spanOf(target.layout, range.begin, range.end) : { low: range.begin, high: range.end - 1 }
+  const access = builder.bindings.writing(target, span, divide, 'result')
   let place = 'i'
+  if (divide) {
+    place = builder.fresh('x')
+    lines.push(`let ${place} = i / 4u;`)
+  }
   if (target.layout) {
     const { dims, strides } = collapse(target.layout)
-    const divide = options.vectorOutput
     const last = dims.length - 1
     const scaledDims = divide ? dims.map((d, axis) => (axis === last ? d / 4 : d)) : dims
     const scaledStrides = divide ? strides.map((s, axis) => (axis === last ? 1 : s / 4)) : strides
-    let index = 'i'
-    if (divide) {
-      index = builder.fresh('x')
-      lines.push(`let ${index} = i / 4u;`)
-    }
-    place = stridedIndex(builder, lines, scaledDims, scaledStrides, target.layout.offset / (divide ? 4 : 1), index)
-  } else if (options.vectorOutput) {
-    place = '(i / 4u)'
+    const offset = (target.layout.offset - access.base) / (divide ? 4 : 1)
+    place = stridedIndex(builder, lines, scaledDims, scaledStrides, offset, place)
+  } else if (access.base > 0) {
+    place = `(${place} - ${builder.word(access.base / (divide ? 4 : 1))})`
   }
   const old: TargetAccess | null = target.node
     ? {
         node: target.node,
         layout: target.layout ?? { shape: [], strides: [], offset: 0 },
-        expression: `${type}(result[${place}])`,
+        expression: `${type}(${access.load(place)})`,
       }
     : null
   const given = options.given ? [{ node: options.given, expression: 'v' }] : []
-  const writer = new ExpressionWriter(builder, kernel, width, lines, 'i', given, old)
+  const writer = new ExpressionWriter(builder, kernel, width, lines, 'i', range, given, old)
   const { root } = kernel
   let value: string
   if (root === options.given) value = 'v'
@@ -308,7 +290,7 @@ export function writeStore(
     value = writer.read(input)
     if (computeType(input.node.dtype) !== computeType(target.dtype)) value = `${type}(${value})`
   } else value = writer.read({ node: root, layout: { shape: [], strides: [], offset: 0 }, version: 0 })
-  lines.push(`result[${place}] = ${stored}(${value});`)
+  lines.push(access.store(place, value))
   const parameter = options.given ? `, v: ${wgslType(options.given.dtype, width)}` : ''
   return `fn ${options.name}(i: u32${parameter}) {\n  ${lines.join('\n  ')}\n}`
 }

@@ -2,77 +2,105 @@
  * Hand-written kernels. The author writes a WGSL function body over named inputs, outputs and parameters; bindings, the
  * parameter struct and typed accessors are generated, so one body serves every storage dtype.
  */
+import { ShapeError } from '../device/errors.js'
+import { Bindings } from './access.js'
 import { f32Word, type Target } from './codegen.js'
 import { computeType } from './expression.js'
 import { foldGrid, type Dispatch, type EmitContext } from './dispatch.js'
 import type { KernelSpec, Node } from './node.js'
+import { bytesPerElement, sizeOf, type DType } from './shape.js'
 
 function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]): number {
   return type === 'f32' ? f32Word(value) : value >>> 0
 }
 
 export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Target[], context: EmitContext): Dispatch {
-  const lines: string[] = []
-  const dtypes = [...root.inputs.map(({ node }) => node.dtype), ...spec.outputs.map(({ dtype }) => dtype)]
-  if (dtypes.includes('f16')) lines.push('enable f16;')
   const names = Object.keys(spec.params)
-  const fields = names.length > 0 ? names.map((name) => `${name}: ${spec.params[name]?.[0] ?? 'u32'}`) : ['unused: u32']
-  lines.push(`struct Params { ${fields.join(', ')} }`)
-  lines.push('@group(0) @binding(0) var<uniform> params: Params;')
-  for (const [name, value] of Object.entries(spec.constants)) {
-    lines.push(`const ${name} = ${Number.isInteger(value) ? `${value}u` : String(value)};`)
-  }
-  let binding = 1
-  root.inputs.forEach(({ node }, index) => {
-    const name = spec.inputNames[index] ?? `input${index}`
-    const type = computeType(node.dtype)
-    lines.push(`@group(0) @binding(${binding++}) var<storage, read> ${name}: array<${node.dtype}>;`)
-    lines.push(`fn load_${name}(i: u32) -> ${type} { return ${type}(${name}[i]); }`)
+  const params = names.map((name) => parameterWord(spec.params[name] ?? ['u32', 0]))
+  const fields = names.map((name) => `${name}: ${spec.params[name]?.[0] ?? 'u32'}`)
+  const bindings = new Bindings(context.limits.maxStorageBufferBindingSize, (value) => {
+    const name = `word${params.push(value >>> 0) - 1 - names.length}_`
+    fields.push(`${name}: u32`)
+    return `params.${name}`
   })
-  for (const { name, dtype } of spec.outputs) {
-    const type = computeType(dtype)
-    lines.push(`@group(0) @binding(${binding++}) var<storage, read_write> ${name}: array<${dtype}>;`)
-    lines.push(`fn store_${name}(i: u32, v: ${type}) { ${name}[i] = ${dtype}(v); }`)
+  const functions: string[] = []
+  root.inputs.forEach(({ node, layout }, index) => {
+    const span = { low: layout.offset, high: Math.max(layout.offset, layout.offset + sizeOf(layout.shape) - 1) }
+    const access = bindings.reading(node, span, false)
+    const offset = layout.offset - access.base
+    const at = offset === 0 ? 'i' : `(i + ${bindings.word(offset)})`
+    functions.push(loadFunction(spec.inputNames[index] ?? `input${index}`, node.dtype, access.load(at)))
+  })
+  const written = [
+    ...spec.outputs.map(({ name, dtype }, index) => ({ name, dtype, storage: targets[index]?.storage ?? null })),
+    ...spec.writes.map(({ name, node }) => ({ name, dtype: node.dtype, storage: node.storage, node })),
+  ]
+  for (const target of written) {
+    const { name, dtype, storage } = target
+    if (!storage) throw new Error(`Internal: kernel '${spec.name}' updates '${name}', which has no value.`)
+    const access = bindings.writing(
+      target,
+      { low: 0, high: storage.bytes / bytesPerElement[dtype] - 1 },
+      false,
+      `buffer_${name}`,
+    )
+    if ('node' in target) functions.push(loadFunction(name, dtype, access.load('i')))
+    functions.push(`fn store_${name}(i: u32, v: ${computeType(dtype)}) { ${access.store('i', 'v')} }`)
   }
-  for (const { name, node } of spec.writes) {
-    const type = computeType(node.dtype)
-    lines.push(`@group(0) @binding(${binding++}) var<storage, read_write> ${name}: array<${node.dtype}>;`)
-    lines.push(`fn load_${name}(i: u32) -> ${type} { return ${type}(${name}[i]); }`)
-    lines.push(`fn store_${name}(i: u32, v: ${type}) { ${name}[i] = ${node.dtype}(v); }`)
-  }
+  const { workgroups, fold } = gridOf(spec, context)
+  checkSlots(spec, bindings, context)
+  const constants = Object.entries(spec.constants).map(
+    ([name, value]) => `const ${name} = ${Number.isInteger(value) ? `${value}u` : String(value)};`,
+  )
   const [sx, sy, sz] = spec.workgroupSize
-  lines.push(spec.body)
-  // The x dimension may exceed what one dispatch can hold; it is folded over x and y and unfolded here.
-  lines.push(`@compute @workgroup_size(${sx}, ${sy}, ${sz})
+  const code = [
+    ...(bindings.usesF16 ? ['enable f16;'] : []),
+    `struct Params { ${(fields.length > 0 ? fields : ['unused: u32']).join(', ')} }`,
+    '@group(0) @binding(0) var<uniform> params: Params;',
+    ...constants,
+    bindings.declarations(),
+    ...functions,
+    spec.body,
+    `@compute @workgroup_size(${sx}, ${sy}, ${sz})
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
         @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) lidx: u32) {
-  main_kernel(vec3<u32>(id.x + FOLD_Y(id.y, groups.x), UNFOLD_Y(id.y), id.z), lid, lidx);
-}`)
-  const [dx, dy, dz] = spec.dispatch
-  const limit = context.limits.maxComputeWorkgroupsPerDimension
-  const folds = dx > limit
-  if (folds && dy > 1)
-    throw new Error(`Kernel '${spec.name}': dispatch x = ${dx} exceeds ${limit} and y is in use; put the work on z.`)
-  const code = lines
-    .join('\n')
-    .replace('FOLD_Y(id.y, groups.x)', folds ? 'id.y * groups.x' : '0u')
-    .replace('UNFOLD_Y(id.y)', folds ? '0u' : 'id.y')
-  const [fx, fy] = folds ? foldGrid(dx, limit) : [dx, dy]
-  const outputs = targets.map(({ storage }) => storage)
-  const updated = spec.writes.map(({ name, node }) => {
-    if (!node.storage) throw new Error(`Internal: kernel '${spec.name}' updates '${name}', which has no value.`)
-    return node.storage
-  })
+  main_kernel(${fold}, lid, lidx);
+}`,
+  ].join('\n')
   return {
     label: spec.name,
     code,
-    reads: root.inputs.map(({ node }) => {
-      if (!node.storage) throw new Error(`Internal: kernel '${spec.name}' reads a value that does not exist yet.`)
-      return node.storage
-    }),
-    writes: [...outputs, ...updated],
-    params: names.length > 0 ? names.map((name) => parameterWord(spec.params[name] ?? ['u32', 0])) : [0],
-    workgroups: [fx, fy, dz],
-    ...(spec.zeroOutputs ? { zero: outputs } : {}),
+    reads: bindings.reads,
+    writes: bindings.writes,
+    params: params.length > 0 ? params : [0],
+    workgroups,
+    ...(spec.zeroOutputs ? { zero: targets.map(({ storage }) => storage) } : {}),
   }
+}
+
+function loadFunction(name: string, dtype: DType, value: string): string {
+  return `fn load_${name}(i: u32) -> ${computeType(dtype)} { return ${value}; }`
+}
+
+/** One axis may exceed what a dispatch can hold when another is 1: it is folded over both and unfolded here. */
+function gridOf({ name, dispatch: [x, y, z] }: KernelSpec, context: EmitContext) {
+  const limit = context.limits.maxComputeWorkgroupsPerDimension
+  const plain = { workgroups: [x, y, z] as const, fold: 'id' }
+  if (Math.max(x, y, z) <= limit) return plain
+  if (x > limit && y === 1 && z <= limit) {
+    const [fx, fy] = foldGrid(x, limit)
+    return { workgroups: [fx, fy, z] as const, fold: 'vec3<u32>(id.x + id.y * groups.x, 0u, id.z)' }
+  }
+  throw new ShapeError(
+    `Kernel '${name}': a dispatch of [${x}, ${y}, ${z}] workgroups exceeds ${limit} an axis, and only x can be folded, into a y of 1. ` +
+      `Put the work on x.`,
+  )
+}
+
+function checkSlots({ name }: KernelSpec, { slots }: Bindings, { limits }: EmitContext): void {
+  if (slots <= limits.maxStorageBuffersPerShaderStage) return
+  throw new ShapeError(
+    `Kernel '${name}' needs ${slots} bindings of at most ${limits.maxStorageBufferBindingSize} bytes to reach its tensors, and this adapter ` +
+      `has ${limits.maxStorageBuffersPerShaderStage}. Use smaller batches, or slice its tensors along their first axis.`,
+  )
 }

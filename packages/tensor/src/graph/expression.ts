@@ -1,12 +1,12 @@
 /**
- * The elementwise operations as WGSL. Every value inside a kernel is f32, i32 or u32 (f16 is widened on load and
- * narrowed on store), scalar or vec4; each template below reads the same for both widths.
+ * The elementwise operations as WGSL. Every value inside a kernel is f32, i32 or u32 (narrow floats are widened
+ * on load and narrowed on store), scalar or vec4; each template below reads the same for both widths.
  */
 import type { DType } from './shape.js'
 
 /** The type a dtype has inside a kernel. */
 export function computeType(dtype: DType): 'f32' | 'i32' | 'u32' {
-  return dtype === 'f16' ? 'f32' : dtype
+  return dtype === 'i32' || dtype === 'u32' ? dtype : 'f32'
 }
 
 /** WGSL text of the type at a vector width. */

@@ -1,5 +1,5 @@
 /**
- * IEEE 754 half precision on the CPU: widening is exact, narrowing rounds to nearest even.
+ * 16-bit floats on the CPU, IEEE 754 half precision and bfloat16: widening is exact, narrowing rounds to nearest even.
  */
 
 const view = new DataView(new ArrayBuffer(4))
@@ -43,4 +43,24 @@ export function fromHalf(bits: Uint16Array): Float32Array<ArrayBuffer> {
     else values[index] = sign * (1 + fraction / 1024) * 2 ** (exponent - 15)
   }
   return values
+}
+
+/** bfloat16 bit patterns of numbers. Values beyond the largest, 3.39e38, become infinite. */
+export function toBfloat16Bits(values: ArrayLike<number>): Uint16Array<ArrayBuffer> {
+  const floats = values instanceof Float32Array ? values : Float32Array.from(values)
+  const words = new Uint32Array(floats.buffer, floats.byteOffset, floats.length)
+  const bits = new Uint16Array(floats.length)
+  for (let i = 0; i < bits.length; i++) {
+    const word = words[i] ?? 0
+    const isNaN = (word & 0x7fffffff) > 0x7f800000
+    bits[i] = isNaN ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16
+  }
+  return bits
+}
+
+/** Numbers of bfloat16 bit patterns. */
+export function fromBfloat16(bits: Uint16Array): Float32Array<ArrayBuffer> {
+  const words = new Uint32Array(bits.length)
+  for (let i = 0; i < bits.length; i++) words[i] = (bits[i] ?? 0) << 16
+  return new Float32Array(words.buffer)
 }

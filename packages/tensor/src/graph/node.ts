@@ -25,6 +25,14 @@ export interface Read {
   readonly version: number
 }
 
+/** How the codes of a quantised weight become numbers. */
+export interface Quantization {
+  /** f16 or f32, one for every `groupSize` elements in row-major order. */
+  readonly scales: Node
+  /** A power of two that divides the rows. */
+  readonly groupSize: number
+}
+
 export interface ReduceSpec {
   readonly kind: 'reduce'
   readonly op: 'sum' | 'max' | 'min'
@@ -93,6 +101,8 @@ export class Node {
   pendingWrites: Node[] = []
   /** Of an arena: the nodes that live inside it and are written with it. */
   parts: readonly Node[] = []
+  /** Of codes (dtype q8, q4): their scales. */
+  quantization: Quantization | null = null
   /** Of a kernel: the node of each output. */
   outputs: Node[] = []
 

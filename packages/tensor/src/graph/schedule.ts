@@ -19,6 +19,12 @@ export interface FusedKernel {
   readonly leaves: readonly Read[]
 }
 
+/** The operations of a kernel, for people. */
+export function labelOf(kernel: FusedKernel): string {
+  const ops = [...kernel.members.keys()].map(({ spec }) => (spec.kind === 'elementwise' ? spec.op : spec.kind))
+  return ops.length > 6 ? `${ops.slice(0, 6).join('+')}+${ops.length - 6} more` : ops.reverse().join('+')
+}
+
 interface Use {
   readonly consumer: Node
   readonly identity: boolean
@@ -83,6 +89,7 @@ class KernelBuilder {
     private readonly uses: ReadonlyMap<Node, readonly Use[]>,
     private readonly materialised: ReadonlySet<Node>,
     private readonly maxLeaves: number,
+    private readonly bindingLimit: number,
   ) {}
 
   build(): FusedKernel {
@@ -156,7 +163,7 @@ class KernelBuilder {
     return consumer.spec.kind === 'reduce' ? 'inner' : (this.members.get(consumer) ?? 'outer')
   }
 
-  /** Upper bound of the buffers read if the node joins. */
+  /** Upper bound of the bindings read if the node joins: more than one for values beyond a binding, and for codes. */
   private leafBound(joining: Node): number {
     const leaves = new Set<Node>()
     const consider = (node: Node) => {
@@ -166,7 +173,10 @@ class KernelBuilder {
     }
     for (const member of this.members.keys()) consider(member)
     consider(joining)
-    return leaves.size
+    let slots = 0
+    for (const leaf of leaves)
+      slots += Math.max(1, Math.ceil(leaf.bytes / this.bindingLimit)) + (leaf.quantization ? 1 : 0)
+    return slots
   }
 }
 
@@ -190,9 +200,15 @@ function positionOf({ root, leaves, members }: FusedKernel, uses: ReadonlyMap<No
 /**
  * Kernels that materialise `requested` and run `writes`, in program order.
  *
- * @param maxLeaves Most buffers one kernel may read.
+ * @param maxLeaves Most bindings one kernel may read.
+ * @param bindingLimit Most bytes of one binding.
  */
-export function schedule(requested: readonly Node[], writes: readonly Node[], maxLeaves: number): FusedKernel[] {
+export function schedule(
+  requested: readonly Node[],
+  writes: readonly Node[],
+  maxLeaves: number,
+  bindingLimit: number,
+): FusedKernel[] {
   const nodes = neededNodes([...requested, ...writes])
   const uses = new Map<Node, Use[]>()
   for (const consumer of nodes) {
@@ -209,7 +225,7 @@ export function schedule(requested: readonly Node[], writes: readonly Node[], ma
   for (let index = nodes.length - 1; index >= 0; index--) {
     const node = nodes[index]
     if (!node || !materialised.has(node)) continue
-    const kernel = new KernelBuilder(node, uses, materialised, maxLeaves).build()
+    const kernel = new KernelBuilder(node, uses, materialised, maxLeaves, bindingLimit).build()
     for (const read of kernel.leaves) if (!read.node.storage) materialised.add(read.node)
     if (node.spec.kind === 'output') continue
     kernels.push({ kernel, position: positionOf(kernel, uses) })

@@ -6,9 +6,31 @@ import { ShapeError } from '../device/errors.js'
 
 export type Shape = readonly number[]
 
-export type DType = 'f32' | 'f16' | 'i32' | 'u32'
+/** `bf16` is storage only; `q8` and `q4` are the codes of a quantised weight, which only reads as f32. */
+export type DType = 'f32' | 'f16' | 'bf16' | 'i32' | 'u32' | 'q8' | 'q4'
 
-export const bytesPerElement: Readonly<Record<DType, number>> = { f32: 4, f16: 2, i32: 4, u32: 4 }
+export const bytesPerElement: Readonly<Record<DType, number>> = {
+  f32: 4,
+  f16: 2,
+  bf16: 2,
+  i32: 4,
+  u32: 4,
+  q8: 1,
+  q4: 0.5,
+}
+
+export function isFloat(dtype: DType): boolean {
+  return dtype !== 'i32' && dtype !== 'u32'
+}
+
+export function isQuantised(dtype: DType): dtype is 'q8' | 'q4' {
+  return dtype === 'q8' || dtype === 'q4'
+}
+
+/** The dtype in which values of a dtype can be written again: f32 for quantised ones. */
+export function writable(dtype: DType): DType {
+  return isQuantised(dtype) ? 'f32' : dtype
+}
 
 export interface Layout {
   readonly shape: Shape
@@ -67,6 +89,28 @@ export function collapse(layout: Layout): { dims: number[]; strides: number[] } 
     }
   }
   return { dims, strides }
+}
+
+/** Elements of the node that elements `begin` ≤ i < `end` of the view lie between, perhaps with others. */
+export function spanOf(layout: Layout, begin = 0, end = sizeOf(layout.shape)): { low: number; high: number } {
+  const { dims, strides } = collapse(layout)
+  let [low, high] = [layout.offset, layout.offset]
+  if (dims.includes(0)) return { low, high }
+  let [first, last] = [begin, Math.max(begin, end - 1)]
+  let inner = sizeOf(dims)
+  let isWhole = false
+  dims.forEach((dimension, axis) => {
+    const stride = strides[axis] ?? 0
+    inner /= dimension
+    const from = isWhole ? 0 : Math.floor(first / inner)
+    const to = isWhole ? dimension - 1 : Math.floor(last / inner)
+    first -= from * inner
+    last -= to * inner
+    low += from * stride
+    high += to * stride
+    if (from !== to) isWhole = true
+  })
+  return { low, high }
 }
 
 export function checkShape(shape: Shape, what: string): void {

@@ -11,7 +11,7 @@ import * as reduce from '../ops/reduce.js'
 import type { Axes } from '../ops/reduce.js'
 import * as views from '../ops/view.js'
 import type { Node } from './node.js'
-import { isContiguous, sizeOf, type DType, type Layout, type Shape } from './shape.js'
+import { bytesPerElement, isContiguous, isQuantised, sizeOf, type DType, type Layout, type Shape } from './shape.js'
 
 export class Tensor {
   readonly size: number
@@ -82,7 +82,7 @@ export class Tensor {
 
   /** @internal This tensor, or a copy the host can read as one run of bytes. */
   materialisable(): Tensor {
-    const aligned = this.dtype !== 'f16' || this.layout.offset % 2 === 0
+    const aligned = !isQuantised(this.dtype) && (this.layout.offset * bytesPerElement[this.dtype]) % 4 === 0
     return isContiguous(this.layout) && aligned ? this : elementwise.copy(this.detached())
   }
 

@@ -4,7 +4,7 @@
  * f32; leaving, they are rounded to nearest even, and a value that does not fit is an error, never an infinity.
  */
 import { endianness } from 'node:os'
-import { fromHalf, toHalfBits } from '../graph/half.js'
+import { fromBfloat16, fromHalf, toBfloat16Bits, toHalfBits } from '../graph/half.js'
 import { SafetensorsError } from './errors.js'
 
 /** Bits per element. */
@@ -78,12 +78,6 @@ function aligned(data: Uint8Array<ArrayBuffer>): Bytes {
   return data.byteOffset % 8 === 0 ? data : { buffer: new Uint8Array(data).buffer, byteOffset: 0 }
 }
 
-function fromBfloat16(bits: Uint16Array): Float32Array<ArrayBuffer> {
-  const words = new Uint32Array(bits.length)
-  for (let i = 0; i < bits.length; i++) words[i] = (bits[i] ?? 0) << 16
-  return new Float32Array(words.buffer)
-}
-
 /**
  * Values as f32: exact for F32, F16, BF16 and integers of up to 24 bits, rounded for the wider types. F32 data are not
  * copied when they are aligned.
@@ -131,17 +125,6 @@ export function toFloat32(tensor: SafetensorsTensor): Float32Array<ArrayBuffer> 
   }
 }
 
-function toBfloat16(values: Float32Array): Uint16Array<ArrayBuffer> {
-  const words = new Uint32Array(values.buffer, values.byteOffset, values.length)
-  const bits = new Uint16Array(values.length)
-  for (let i = 0; i < bits.length; i++) {
-    const word = words[i] ?? 0
-    const isNaN = (word & 0x7fffffff) > 0x7f800000
-    bits[i] = isNaN ? (word >>> 16) | 0x40 : (word + 0x7fff + ((word >>> 16) & 1)) >>> 16
-  }
-  return bits
-}
-
 /** Index of the first finite value that became infinite, or −1. `infinity` is the infinite bit pattern. */
 function firstOverflow(values: Float32Array, bits: Uint16Array, infinity: number): number {
   return bits.findIndex((pattern, i) => (pattern & 0x7fff) === infinity && Number.isFinite(values[i]))
@@ -160,7 +143,7 @@ export function fromFloat32(
 ): Uint8Array<ArrayBuffer> {
   littleEndianOnly()
   if (dtype === 'F32') return new Uint8Array(new Float32Array(values).buffer)
-  const bits = dtype === 'F16' ? toHalfBits(values) : toBfloat16(values)
+  const bits = dtype === 'F16' ? toHalfBits(values) : toBfloat16Bits(values)
   const overflow = firstOverflow(values, bits, dtype === 'F16' ? 0x7c00 : 0x7f80)
   if (overflow >= 0) {
     const largest = dtype === 'F16' ? '65504' : '3.39e38'

@@ -4,12 +4,14 @@
 import { record } from '../autograd/tape.js'
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
-import { contiguousLayout, normaliseAxis, sizeOf } from '../graph/shape.js'
+import { contiguousLayout, isQuantised, normaliseAxis, sizeOf } from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
+import { copy } from './elementwise.js'
 import { slice, unsqueeze } from './view.js'
 
 /** Joins tensors that agree in all dimensions but `axis`. */
-export function concat(tensors: readonly Tensor[], axis: number): Tensor {
+export function concat(parts: readonly Tensor[], axis: number): Tensor {
+  const tensors = parts.map((part) => (isQuantised(part.dtype) ? copy(part) : part))
   const [first] = tensors
   if (!first) throw new ShapeError('concat(): needs at least one tensor.')
   const at = normaliseAxis(axis, first.rank, 'concat()')

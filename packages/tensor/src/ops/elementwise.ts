@@ -1,20 +1,26 @@
 /**
- * Elementwise operations with NumPy broadcasting, each beside its gradient. Everything is computed in f32; two f16
- * operands give an f16 result, f16 with f32 gives f32. Comparisons give f32 zeros and ones.
+ * Elementwise operations with NumPy broadcasting, each beside its gradient. Everything is computed in f32; two f16 (or
+ * bf16) operands give an f16 (bf16) result, mixed floats and quantised ones give f32. Comparisons give f32 zeros and ones.
  */
 import { record } from '../autograd/tape.js'
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
-import { broadcastShapes, contiguousLayout, expandLayout, sameShape, type DType, type Shape } from '../graph/shape.js'
+import {
+  broadcastShapes,
+  contiguousLayout,
+  expandLayout,
+  isFloat,
+  isQuantised,
+  sameShape,
+  writable,
+  type DType,
+  type Shape,
+} from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
 import { sum } from './reduce.js'
 import { reshape } from './view.js'
 
 export type Operand = Tensor | number
-
-function isFloat(dtype: DType): boolean {
-  return dtype === 'f32' || dtype === 'f16'
-}
 
 function build(op: string, inputs: readonly Tensor[], shape: Shape, dtype: DType): Tensor {
   const [first] = inputs
@@ -40,22 +46,25 @@ export function sumTo(gradient: Tensor, shape: Shape): Tensor {
 
 function operands(name: string, a: Operand, b: Operand): [Tensor, Tensor] {
   if (typeof a === 'number' && typeof b === 'number') throw new ShapeError(`${name}(): one operand must be a tensor.`)
-  const x = typeof a === 'number' ? (b as Tensor).device.full([], a, floatOr((b as Tensor).dtype)) : a
-  const y = typeof b === 'number' ? x.device.full([], b, floatOr(x.dtype)) : b
+  const x = typeof a === 'number' ? (b as Tensor).device.full([], a, writable((b as Tensor).dtype)) : a
+  const y = typeof b === 'number' ? x.device.full([], b, writable(x.dtype)) : b
   if (x.dtype !== y.dtype && !(isFloat(x.dtype) && isFloat(y.dtype))) {
     throw new ShapeError(`${name}(): dtypes ${x.dtype} and ${y.dtype} do not mix; cast one of them first.`)
   }
   return [x, y]
 }
 
-const floatOr = (dtype: DType): DType => (dtype === 'f16' ? 'f16' : dtype)
+/** Two narrow floats of one kind keep their kind, everything else is f32. */
+function joined(a: Tensor, b: Tensor): DType {
+  return a.dtype === b.dtype ? writable(a.dtype) : 'f32'
+}
 
 type BinaryVjp = (gradient: Tensor, a: Tensor, b: Tensor, result: Tensor) => [() => Tensor | null, () => Tensor | null]
 
 function binary(op: string, vjp: BinaryVjp | null, resultType?: DType): (a: Operand, b: Operand) => Tensor {
   return (left, right) => {
     const [a, b] = operands(op, left, right)
-    const dtype = resultType ?? (a.dtype === b.dtype ? a.dtype : 'f32')
+    const dtype = resultType ?? joined(a, b)
     const result = build(op, [a, b], broadcastShapes(a.shape, b.shape, `${op}()`), dtype)
     if (vjp) {
       record([result], [a, b], ([gradient]) => {
@@ -77,7 +86,7 @@ function unary(op: string, vjp: UnaryVjp | null): (x: Tensor) => Tensor {
     if (!isFloat(x.dtype) && !['neg', 'abs', 'sign'].includes(op)) {
       throw new ShapeError(`${op}(): needs a float tensor, got ${x.dtype}; cast it first.`)
     }
-    const result = build(op, [x], x.shape, x.dtype)
+    const result = build(op, [x], x.shape, writable(x.dtype))
     if (vjp) record([result], [x], ([gradient]) => [gradient ? vjp(gradient, x, result) : null])
     return result
   }
@@ -145,7 +154,7 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
       ? [condition.device.full([], a), condition.device.full([], b)]
       : operands('where', a, b)
   const shape = broadcastShapes(broadcastShapes(condition.shape, x.shape, 'where()'), y.shape, 'where()')
-  const result = build('where', [condition, x, y], shape, x.dtype === y.dtype ? x.dtype : 'f32')
+  const result = build('where', [condition, x, y], shape, joined(x, y))
   record([result], [x, y], ([gradient]) => [
     gradient && x.requiresGrad ? sumTo(where(condition, gradient, 0), x.shape) : null,
     gradient && y.requiresGrad ? sumTo(where(condition, 0, gradient), y.shape) : null,
@@ -153,17 +162,22 @@ export function where(condition: Tensor, a: Operand, b: Operand): Tensor {
   return result
 }
 
-/** Converts values; floats are truncated towards zero when they become integers. */
+/**
+ * Converts values: rounded to nearest even where a float becomes narrower, truncated towards zero where it becomes an
+ * integer.
+ */
 export function cast(x: Tensor, dtype: DType): Tensor {
   if (x.dtype === dtype) return x
+  if (isQuantised(dtype))
+    throw new ShapeError(`cast(): values become ${dtype} by quantize(), which makes their scales.`)
   const result = build('cast', [x], x.shape, dtype)
-  if (isFloat(dtype)) record([result], [x], ([gradient]) => [gradient ? cast(gradient, x.dtype) : null])
+  if (isFloat(dtype)) record([result], [x], ([gradient]) => [gradient ? cast(gradient, writable(x.dtype)) : null])
   return result
 }
 
-/** The same values as a contiguous tensor of its own. */
+/** The same values as a contiguous tensor of its own; quantised ones as f32. */
 export function copy(x: Tensor): Tensor {
-  const result = build('cast', [x], x.shape, x.dtype)
+  const result = build('cast', [x], x.shape, writable(x.dtype))
   record([result], [x], ([gradient]) => [gradient ?? null])
   return result
 }

@@ -4,15 +4,15 @@
  */
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf, type KernelParameter } from '../graph/node.js'
-import { contiguousLayout, type DType, type Shape } from '../graph/shape.js'
+import { contiguousLayout, isContiguous, type DType, type Shape } from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
-import { contiguous } from './view.js'
+import { copy } from './elementwise.js'
 
 export interface KernelOptions<Output extends string> {
   readonly name: string
-  /** Read as `load_<name>(i)`: element i in row-major order, f16 widened to f32. */
+  /** Read as `load_<name>(i)`: element i in row-major order, narrow and quantised floats widened to f32. */
   readonly inputs: Readonly<Record<string, Tensor>>
-  /** Written with `store_<name>(i, value)`. */
+  /** Written with `store_<name>(i, value)`. Prefer f32: single bf16 share words and are stored by two atomics. */
   readonly outputs: Readonly<Record<Output, { readonly shape: Shape; readonly dtype: DType }>>
   /** Uniform data, read as `params.<name>`. Shapes and changing scalars belong here, never in the text. */
   readonly params?: Readonly<Record<string, KernelParameter>>
@@ -30,7 +30,9 @@ export interface KernelOptions<Output extends string> {
 
 /** Adds a hand-written kernel to the graph. */
 export function kernel<Output extends string>(options: KernelOptions<Output>): Record<Output, Tensor> {
-  const inputs = Object.entries(options.inputs).map(([name, tensor]) => [name, contiguous(tensor)] as const)
+  const inputs = Object.entries(options.inputs).map(
+    ([name, tensor]) => [name, isContiguous(tensor.layout) ? tensor : copy(tensor)] as const,
+  )
   const writes = Object.entries(options.writes ?? {})
   const device = inputs[0]?.[1].device ?? writes[0]?.[1].device
   if (!device) throw new ShapeError(`kernel '${options.name}' has neither inputs nor writes, so no device to run on.`)

@@ -8,6 +8,7 @@ import {
   broadcastShapes,
   contiguousLayout,
   expandLayout,
+  isFloat,
   reshapeLayout,
   type Layout,
   type Shape,
@@ -48,8 +49,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     )
   }
   for (const { dtype } of [a, b]) {
-    if (dtype !== 'f32' && dtype !== 'f16')
-      throw new ShapeError(`matmul(): needs float tensors, got ${dtype}; cast first.`)
+    if (!isFloat(dtype)) throw new ShapeError(`matmul(): needs float tensors, got ${dtype}; cast first.`)
   }
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul()')
   const layoutA = batched(a.layout, batch)

@@ -4,7 +4,7 @@
  */
 import { record } from '../autograd/tape.js'
 import { Node, readOf, type ReduceSpec } from '../graph/node.js'
-import { contiguousLayout, normaliseAxis, sizeOf, type DType, type Shape } from '../graph/shape.js'
+import { contiguousLayout, isFloat, normaliseAxis, sizeOf, type DType, type Shape } from '../graph/shape.js'
 import { Tensor } from '../graph/tensor.js'
 import { kernel } from './kernel.js'
 import { div, eq, mul } from './elementwise.js'
@@ -28,7 +28,7 @@ function reduceRun(x: Tensor, op: ReduceSpec['op'], start: number, end: number):
   const reduced = sizeOf(x.shape.slice(start, end))
   const inner = sizeOf(x.shape.slice(end))
   const shape = x.shape.map((dimension, axis) => (axis >= start && axis < end ? 1 : dimension))
-  const dtype: DType = x.dtype === 'f16' ? 'f32' : x.dtype
+  const dtype: DType = isFloat(x.dtype) ? 'f32' : x.dtype
   const node = new Node({ kind: 'reduce', op, outer, reduced, inner }, [readOf(x.node, x.layout)], shape, dtype)
   return new Tensor(x.device, node, contiguousLayout(shape))
 }

@@ -69,8 +69,11 @@ export type Placement = 'plain' | 'permuted' | 'sliced' | 'strided'
 
 export const placements: fc.Arbitrary<Placement> = fc.constantFrom('plain', 'permuted', 'sliced', 'strided')
 
+/** How an array gets onto the GPU. */
+export type Upload = (device: Device, x: NdArray) => Tensor
+
 /** The array on the GPU, contiguous or as a view of a larger or transposed buffer whose other elements are huge. */
-export function placed(device: Device, x: NdArray, placement: Placement): Tensor {
+export function placed(device: Device, x: NdArray, placement: Placement, put: Upload = upload): Tensor {
   const garbage = 1e30
   const rank = x.shape.length
   if (placement === 'permuted') {
@@ -87,24 +90,24 @@ export function placed(device: Device, x: NdArray, placement: Placement): Tensor
       }
       return x.data[source] ?? NaN
     })
-    return upload(device, data).permute(reversed)
+    return put(device, data).permute(reversed)
   }
   if (placement === 'sliced' && rank > 0) {
     const rows = x.shape[0] ?? 1
     const width = x.data.length / rows
     const larger = generate([rows + 2, ...x.shape.slice(1)], (i) => x.data[i - width] ?? garbage)
-    return upload(device, larger).slice(0, 1, rows + 1)
+    return put(device, larger).slice(0, 1, rows + 1)
   }
   if (placement === 'strided') {
     const pairs = generate([...x.shape, 2], (i) => (i % 2 === 1 ? (x.data[(i - 1) / 2] ?? NaN) : garbage))
-    return upload(device, pairs).slice(rank, 1, 2).squeeze(rank)
+    return put(device, pairs).slice(rank, 1, 2).squeeze(rank)
   }
-  return upload(device, x)
+  return put(device, x)
 }
 
 /** Places each input by its own placement. */
-export function placer(list: readonly Placement[]) {
-  return (device: Device, x: NdArray, index: number) => placed(device, x, list[index] ?? 'plain')
+export function placer(list: readonly Placement[], puts: readonly Upload[] = []) {
+  return (device: Device, x: NdArray, index: number) => placed(device, x, list[index] ?? 'plain', puts[index])
 }
 
 /** For functions that drivers approximate (WGSL allows a few ulp, more far from zero). */

@@ -4,6 +4,7 @@
  */
 import { customGrad } from '../../autograd/grad.js'
 import { ShapeError } from '../../device/errors.js'
+import { writable, type DType } from '../../graph/shape.js'
 import type { Tensor } from '../../graph/tensor.js'
 import { mul } from '../elementwise.js'
 import { kernel } from '../kernel.js'
@@ -15,14 +16,14 @@ function checkIndices(indices: Tensor, what: string): number {
   return indices.size
 }
 
-function gatherForward(x: Tensor, indices: Tensor): Tensor {
+function gatherForward(x: Tensor, indices: Tensor, dtype: DType): Tensor {
   const rows = x.shape[0] ?? 0
   const width = rows === 0 ? 0 : x.size / rows
   const size = indices.size * width
   const { y } = kernel({
     name: 'gather',
     inputs: { x, indices },
-    outputs: { y: { shape: [indices.size, ...x.shape.slice(1)], dtype: x.dtype } },
+    outputs: { y: { shape: [indices.size, ...x.shape.slice(1)], dtype } },
     params: { size: ['u32', size], width: ['u32', width], rows: ['u32', rows] },
     workgroupSize: [256, 1, 1],
     dispatch: [Math.ceil(size / 256), 1, 1],
@@ -67,23 +68,27 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   return dx
 }
 
-/** Rows of x `[R, …]` at u32 indices `[N]` → `[N, …]`; indices beyond R−1 read the last row. */
+/** Rows of x `[R, …]` at u32 indices `[N]` → `[N, …]`; indices beyond R−1 read the last row. Quantised rows become f32. */
 export function gather(x: Tensor, indices: Tensor): Tensor {
+  return gatherAs(x, indices, writable(x.dtype))
+}
+
+function gatherAs(x: Tensor, indices: Tensor, dtype: DType): Tensor {
   checkIndices(indices, 'gather')
   if (x.rank < 1) throw new ShapeError('gather(): x must have rank ≥ 1.')
   return customGrad((input) => {
     if (!input) throw new ShapeError('gather(): missing operand.')
     return {
-      value: gatherForward(input, indices),
+      value: gatherForward(input, indices, dtype),
       vjp: (gradient) => [gradient && scatterAdd(gradient, indices, x.shape)],
     }
   })(x)
 }
 
-/** Rows of the weight `[V, H]` at ids `[T]` → `[T, H]`. */
+/** Rows of the weight `[V, H]`, of any float type or quantised, at ids `[T]` → f32 `[T, H]`. */
 export function embedding(weight: Tensor, ids: Tensor): Tensor {
   if (weight.rank !== 2) throw new ShapeError(`embedding(): weight must be [V, H], got [${weight.shape.join(', ')}].`)
-  return gather(weight, ids)
+  return gatherAs(weight, ids, 'f32')
 }
 
 function replaceRows(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
@@ -126,7 +131,10 @@ export function indexPut(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
       value: replaceRows(input, indices, values),
       vjp: (gradient) =>
         gradient
-          ? [replaceRows(gradient, indices, mul(gatherForward(gradient, indices), 0)), gatherForward(gradient, indices)]
+          ? [
+              replaceRows(gradient, indices, mul(gatherForward(gradient, indices, 'f32'), 0)),
+              gatherForward(gradient, indices, 'f32'),
+            ]
           : [null, null],
     }
   })(x, rows)

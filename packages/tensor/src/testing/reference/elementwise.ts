@@ -69,6 +69,22 @@ function roundHalfEven(x: number): number {
   return below % 2 === 0 ? below : below + 1
 }
 
+/** bfloat16: eight bits of significand; subnormals are multiples of 2⁻¹³³. Ties to even. */
+function roundToBfloat16(x: number): number {
+  if (!Number.isFinite(x) || x === 0) return x
+  const exponent = Math.max(-126, Math.floor(Math.log2(Math.abs(x))))
+  const step = 2 ** (exponent - 7)
+  return roundHalfEven(x / step) * step
+}
+
+const roundings = {
+  f32: Math.fround,
+  f16: (x: number) => fromHalf(toHalfBits([x]))[0] ?? NaN,
+  bf16: roundToBfloat16,
+  i32: Math.trunc,
+  u32: Math.trunc,
+}
+
 export const elementwise = {
   add: binary(
     (a, b) => a + b,
@@ -165,9 +181,8 @@ export const elementwise = {
   round: stepwise(roundHalfEven),
   sign: stepwise(Math.sign),
   /** Rounded to the float types, truncated to the integer types. The gradient passes unchanged. */
-  cast: unary<'f32' | 'f16' | 'i32' | 'u32'>(
-    (x, dtype) =>
-      dtype === 'f32' ? Math.fround(x) : dtype === 'f16' ? (fromHalf(toHalfBits([x]))[0] ?? NaN) : Math.trunc(x),
+  cast: unary<'f32' | 'f16' | 'bf16' | 'i32' | 'u32'>(
+    (x, dtype) => roundings[dtype](x),
     () => 1,
   ),
   /** Inputs: condition, a, b. */
