@@ -106,6 +106,9 @@ export interface StepReport {
 /**
  * Everything the algorithms must know of a model. Implemented by `@revisual/model`; implement it over your own model to
  * train that instead.
+ *
+ * Two failures the trainer can mend are told by the `name` of the error, or of one of its causes: `OutOfMemoryError`
+ * (smaller micro-batches are tried) and `DeviceLostError` (the policy is made anew, see `TrainOptions.rebuildPolicy`).
  */
 export interface Policy<Prompt> {
   /** Completions ordered by (requestIndex, sampleIndex). */
@@ -120,6 +123,8 @@ export interface Policy<Prompt> {
   accumulate(batch: TokenBatch<Prompt>, loss: TokenLoss): Promise<LossReport>
   /** One optimizer step on the accumulated gradients, which are cleared. */
   step(options: StepOptions): Promise<StepReport>
+  /** Drops what was accumulated since the last step. Without it, running out of memory ends the run. */
+  discardGradients?(): void | Promise<void>
   /** Parameter groups that learn from now on, e.g. `['text']` to freeze the vision tower. Optimizer state is kept. */
   setTrainable(groups: readonly string[]): void
   /** Clears optimizer moments and step count, as at the start of a stage. */

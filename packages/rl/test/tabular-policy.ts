@@ -18,7 +18,7 @@ import type {
   TokenScores,
 } from '../src/types.js'
 
-export type Call = 'sample' | 'score' | 'accumulate' | 'step' | 'save' | 'load'
+export type Call = 'sample' | 'score' | 'accumulate' | 'step' | 'save' | 'load' | 'discardGradients'
 
 interface Tables {
   logits: number[][]
@@ -42,6 +42,8 @@ export class TabularPolicy implements Required<Policy<number>> {
   /** Calls so far, by name; a test may replace this to fail at some moment. */
   onCall: (call: Call) => void = () => undefined
   trainable: readonly string[] = ['table']
+  /** Most tokens, padding included, of a batch that fits into memory. */
+  memory = Infinity
   readonly tables: Tables
 
   constructor(
@@ -96,6 +98,7 @@ export class TabularPolicy implements Required<Policy<number>> {
 
   async score(batch: TokenBatch<number>): Promise<TokenScores> {
     this.onCall('score')
+    this.#allocate(batch)
     return this.#scores(this.tables.logits, batch)
   }
 
@@ -110,6 +113,7 @@ export class TabularPolicy implements Required<Policy<number>> {
 
   async accumulate(batch: TokenBatch<number>, loss: TokenLoss): Promise<LossReport> {
     this.onCall('accumulate')
+    this.#allocate(batch)
     const scores = this.#scores(this.tables.logits, batch)
     const { loss: value, logProbGradients, entropyGradients } = loss(scores)
     batch.sequences.forEach(({ prompt, completionIds }, index) => {
@@ -150,6 +154,20 @@ export class TabularPolicy implements Required<Policy<number>> {
       }
     }
     return { gradNorm, applied: true }
+  }
+
+  discardGradients(): void {
+    this.onCall('discardGradients')
+    this.tables.gradients = zeros(this.tables.logits.length, this.vocabulary)
+  }
+
+  /** Fails as a device does that has too little memory. */
+  #allocate({ sequences }: TokenBatch<number>): void {
+    const tokens = sequences.length * Math.max(...sequences.map(({ completionIds }) => 1 + completionIds.length))
+    if (tokens <= this.memory) return
+    const error = new Error(`${tokens} tokens do not fit into memory for ${this.memory}.`)
+    error.name = 'OutOfMemoryError'
+    throw error
   }
 
   setTrainable(groups: readonly string[]): void {

@@ -107,7 +107,9 @@ describe('lifetimes', () => {
   test('leaks are listed with shape, dtype, bytes and label', async () => {
     const device = await open()
     device.tensor(new Uint32Array(6), [2, 3]).named('forgotten')
-    expect(device.memory.liveTensors()).toEqual([{ shape: [2, 3], dtype: 'u32', bytes: 24, label: 'forgotten' }])
+    expect(device.memory.liveTensors()).toEqual([
+      { shape: [2, 3], dtype: 'u32', bytes: 24, label: 'forgotten', tag: 'untagged' },
+    ])
   })
 
   test('a step leaves nothing behind but what was asked for', async () => {

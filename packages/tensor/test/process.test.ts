@@ -66,6 +66,50 @@ await pending.catch((error) => console.log(error.name))`),
   expect(code).toBe(0)
 })
 
+test('devices of the main thread and of a worker compute side by side, and both threads end by themselves', async () => {
+  const inWorker = `
+import { parentPort } from 'node:worker_threads'
+const { createDevice } = await import('${bundle}')
+const d = await createDevice()
+let sum = 0
+for (let i = 0; i < 30; i++) sum += await d.tensor([1, 2]).add(i).sum().item()
+parentPort.postMessage(sum)`
+  const { code, output } = await run(
+    script(`
+import { Worker } from 'node:worker_threads'
+const url = new URL('data:text/javascript,' + encodeURIComponent(${JSON.stringify(inWorker)}))
+const d = await createDevice()
+const worker = new Worker(url)
+const answer = new Promise((resolve, reject) => worker.once('message', resolve).once('error', reject))
+let sum = 0
+for (let i = 0; i < 30; i++) sum += await d.tensor([1, 2]).add(i).sum().item()
+console.log(sum, await answer)
+await new Promise((resolve) => worker.once('exit', resolve))
+console.log(await d.tensor([4]).item())`),
+    60_000,
+  )
+  expect(output).toContain('960 960')
+  expect(output).toMatch(/^4$/m)
+  expect(code).toBe(0)
+})
+
+test('a second device works beside the first and after it, also when the first is lost under load', async () => {
+  const { code, output } = await run(
+    script(`
+const work = (d) => d.tensor(new Float32Array(1 << 16).fill(1)).exp().sum().item()
+const [a, b] = [await createDevice(), await createDevice()]
+console.log((await work(a)) === (await work(b)))
+const [lost, fine] = [work(a), work(b)]
+a.gpu.destroy()
+await lost.catch((error) => console.log(error.name))
+const c = await createDevice()
+console.log((await fine) === (await work(c)))`),
+    60_000,
+  )
+  expect(output).toMatch(/^true\nDeviceLostError\ntrue$/m)
+  expect(code).toBe(0)
+})
+
 interface Sample {
   readonly liveBytes: number
   readonly allocatedBytes: number

@@ -1,24 +1,39 @@
 /** A device for the length of a command. */
-import { AdapterError, createDevice, type Device } from '@revisual/tensor'
+import { AdapterError, createDevice, type Device, type DeviceOptions } from '@revisual/tensor'
 import { UserError } from '../errors.js'
 
+/** Opens a device: the first one, or another after that was lost. */
+export type OpenDevice = () => Promise<Device>
+
 /**
- * Runs `body` with a device and gives it back, whatever happens.
+ * Runs `body` with a way to open devices and gives back all it opened, whatever happens.
  * @throws {UserError} when there is no adapter.
  */
-export async function withDevice<Result>(body: (device: Device) => Promise<Result>): Promise<Result> {
-  let device: Device
-  try {
-    device = await createDevice()
-  } catch (error) {
-    if (error instanceof AdapterError) throw new UserError(`${error.message} 'revisual doctor' says more.`)
-    throw error
+export async function withDevices<Result>(
+  options: DeviceOptions,
+  body: (open: OpenDevice) => Promise<Result>,
+): Promise<Result> {
+  const devices: Device[] = []
+  const open = async () => {
+    try {
+      const device = await createDevice(options)
+      devices.push(device)
+      return device
+    } catch (error) {
+      if (error instanceof AdapterError) throw new UserError(`${error.message} 'revisual doctor' says more.`)
+      throw error
+    }
   }
   try {
-    return await body(device)
+    return await body(open)
   } finally {
-    device.destroy()
+    for (const device of devices) device.destroy()
   }
+}
+
+/** Runs `body` with one device. */
+export async function withDevice<Result>(body: (device: Device) => Promise<Result>): Promise<Result> {
+  return withDevices({}, async (open) => body(await open()))
 }
 
 /** What an adapter is called in summaries and reports. */

@@ -4,7 +4,6 @@ import { createPolicy, saveModel } from '@revisual/model'
 import { imageBytes, type Row } from '@revisual/data'
 import { train as runStages, type Evaluation, type StageReport, type TrainHooks } from '@revisual/rl'
 import type { ModelPrompt } from '@revisual/model'
-import type { Device } from '@revisual/tensor'
 import { stringify } from 'yaml'
 import { readConfig } from '../config/read.js'
 import { baseName, type RunConfig } from '../config/schema.js'
@@ -21,7 +20,7 @@ import { preflight } from '../train/preflight.js'
 import { promptMaker } from '../train/prompts.js'
 import { StageProgress } from '../train/stage-progress.js'
 import { openStages } from '../train/stages.js'
-import { adapterName, withDevice } from './session.js'
+import { adapterName, withDevices, type OpenDevice } from './session.js'
 
 export interface TrainCommandOptions {
   readonly overrides: readonly string[]
@@ -53,16 +52,32 @@ const metricsOf = (results: TaskResults) =>
     ]),
   )
 
-/** Trains on an open device. @returns whether the run was interrupted */
-async function runTraining(config: RunConfig, baseDir: string, folder: RunFolder, device: Device): Promise<boolean> {
-  const interruption = listenForInterruption()
+/** The model as the run begins with it, on a device of its own. */
+async function assemble(config: RunConfig, open: OpenDevice) {
+  const device = await open()
   const model = await startModel(config, device)
-  const policy = createPolicy(model)
+  return { device, model, policy: createPolicy(model) }
+}
+
+/** Trains, on another device when one is lost. @returns whether the run was interrupted */
+export async function runTraining(
+  config: RunConfig,
+  baseDir: string,
+  folder: RunFolder,
+  open: OpenDevice,
+): Promise<boolean> {
+  const interruption = listenForInterruption()
+  let current = await assemble(config, open)
+  // What is read of this model, tokenizer and templates, does not live on the device.
+  const { model } = current
   const rows = new Map<string, Row>()
-  const open = await openStages(config, baseDir, model, (row) => rows.set(row.id, row))
+  const opened = await openStages(config, baseDir, model, (row) => rows.set(row.id, row))
   const progress = new StageProgress(config.stages)
   const prompt = promptMaker(model, config.prompt)
-  const backend = policyBackend(config.out, policy, prompt, { topP: config.evaluation.topP, topK: 0 })
+  const backend = policyBackend(config.out, { sample: (...given) => current.policy.sample(...given) }, prompt, {
+    topP: config.evaluation.topP,
+    topK: 0,
+  })
 
   const hooks: TrainHooks<ModelPrompt> = {
     onStart(position) {
@@ -85,8 +100,14 @@ async function runTraining(config: RunConfig, baseDir: string, folder: RunFolder
   }
   try {
     const { interrupted, stages, evaluations } = await runStages({
-      policy,
-      stages: open.stages,
+      policy: current.policy,
+      async rebuildPolicy() {
+        progress.stop()
+        current.device.destroy()
+        current = await assemble(config, open)
+        return current.policy
+      },
+      stages: opened.stages,
       seed: config.seed,
       runDirectory: folder.path,
       resume: true,
@@ -96,17 +117,17 @@ async function runTraining(config: RunConfig, baseDir: string, folder: RunFolder
       signal: interruption.signal,
     })
     progress.stop()
-    const adapter = adapterName(device)
+    const adapter = adapterName(current.device)
     const summary: RunSummary = { stages: summaryStages(evaluations, stages), adapter, seed: config.seed }
     folder.writeReport(renderReport(folder, summary))
     if (!interrupted) {
-      await saveModel(model, folder.model)
+      await saveModel(current.model, folder.model)
       folder.writeSummary(summary)
     }
     return interrupted
   } finally {
     progress.stop()
-    await open.close()
+    await opened.close()
     interruption.release()
   }
 }
@@ -130,7 +151,10 @@ export async function train(configPath: string, { overrides, dryRun, mode }: Tra
     printResults(folder)
     return
   }
-  const interrupted = await withDevice((device) => runTraining(config, baseDir, folder, device))
+  const { memoryLimit } = config.device
+  const interrupted = await withDevices(memoryLimit === null ? {} : { memoryLimit }, (open) =>
+    runTraining(config, baseDir, folder, open),
+  )
   if (interrupted) {
     process.stderr.write(`Stopped; continue with --resume. ${folder.path}\n`)
     process.exitCode = 130

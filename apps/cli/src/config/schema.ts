@@ -187,6 +187,12 @@ export const runConfig = z.strictObject({
   /** Run folder, relative to the working directory. All other paths are relative to the configuration file. */
   out: z.string().min(1),
   seed: z.int().min(0).max(0xffffffff).default(0),
+  device: z
+    .strictObject({
+      /** Most bytes of GPU memory the run may take; null: what there is. Beyond it micro-batches are made smaller. */
+      memoryLimit: count.nullable().default(null),
+    })
+    .prefault({}),
   model: z.union([
     z.strictObject({
       /** A model folder in Hugging Face layout. */

@@ -12,7 +12,12 @@ export interface SamplingLimits {
 const generationOf = ({ text, completionIds, finishReason }: Completion): Generation =>
   finishReason === 'aborted' ? { error: 'aborted' } : { text, tokens: completionIds.length, finishReason }
 
-export function policyBackend(name: string, policy: ModelPolicy, prompt: PromptMaker, limits: SamplingLimits): Backend {
+export function policyBackend(
+  name: string,
+  policy: Pick<ModelPolicy, 'sample'>,
+  prompt: PromptMaker,
+  limits: SamplingLimits,
+): Backend {
   return {
     name,
     async generate(requests, { signal }) {

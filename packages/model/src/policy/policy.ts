@@ -16,9 +16,9 @@ import type {
   TokenLoss,
   TokenScores,
 } from '@revisual/rl'
-import { AdamW, clipScale, grad, noGrad, type Tensor } from '@revisual/tensor'
+import { AdamW, clipScale, grad, noGrad, OutOfMemoryError, type Tensor } from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
-import { generate } from '../generation/generate.js'
+import { generate, type GeneratedSequence, type GenerationOptions } from '../generation/generate.js'
 import { samplingMask } from '../generation/sampling-mask.js'
 import type { VisionLanguageModel } from '../model.js'
 import type { Network } from '../network/forward.js'
@@ -73,11 +73,11 @@ class NetworkPolicy implements ModelPolicy {
   }
 
   async sample(requests: readonly SampleRequest<ModelPrompt>[], options: SampleOptions): Promise<Completion[]> {
-    const { network, tokenizer, parts } = this.model
+    const { tokenizer, parts } = this.model
     const { stopIds } = parts.generation
     const completions: Completion[] = []
     for (const { start, part } of this.#chunks(requests)) {
-      const generated = await generate(network, part, { ...options, stopIds, mask: this.#mask })
+      const generated = await this.#generate(part, { ...options, stopIds, mask: this.#mask })
       for (const { requestIndex, ids, finishReason, ...rest } of generated) {
         const text = tokenizer.decode(finishReason === 'stop' ? ids.slice(0, -1) : ids)
         completions.push({ ...rest, requestIndex: start + requestIndex, completionIds: ids, text, finishReason })
@@ -152,6 +152,10 @@ class NetworkPolicy implements ModelPolicy {
     return { gradNorm, applied }
   }
 
+  discardGradients(): void {
+    this.model.parameters.zeroGrad()
+  }
+
   setTrainable(groups: readonly string[]): void {
     const { parameters, adapter } = this.model
     // An adapter may leave a group of the model alone; what it has of the groups learns.
@@ -199,6 +203,22 @@ class NetworkPolicy implements ModelPolicy {
       batch,
       noGrad(() => scoreTokens(network, batch, this.#mask)),
     )
+  }
+
+  /** Generates, in halves when all at once do not fit into memory. What a sequence draws does not depend on the others. */
+  async #generate(
+    requests: readonly SampleRequest<ModelPrompt>[],
+    options: GenerationOptions,
+  ): Promise<GeneratedSequence[]> {
+    try {
+      return await generate(this.model.network, requests, options)
+    } catch (error) {
+      if (!(error instanceof OutOfMemoryError) || requests.length < 2) throw error
+    }
+    const half = Math.ceil(requests.length / 2)
+    const first = await this.#generate(requests.slice(0, half), options)
+    const second = await this.#generate(requests.slice(half), options)
+    return [...first, ...second.map((one) => ({ ...one, requestIndex: one.requestIndex + half }))]
   }
 
   /** Cuts requests into parts of at most `maxConcurrentSequences` sequences; one request is never cut. */

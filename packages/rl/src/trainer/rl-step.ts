@@ -20,18 +20,13 @@ import { entropyCoefficient, temperatureAt } from '../schedules.js'
 import { mean } from '../statistics.js'
 import type { Completion, Policy, RlExample, StepOptions, StepReport, TokenBatch, TokenScores } from '../types.js'
 import type { Clock } from './clock.js'
+import type { MemoryBudget } from './memory-budget.js'
 import { evenParts, microBatches } from './micro-batches.js'
 import type { Rollout, StepPosition } from './rollout.js'
 import { SamplerGap } from './sampler-gap.js'
-import {
-  DEFAULT_CLIP,
-  DEFAULT_PAD_TEMPERATURE,
-  DEFAULT_TOKENS_PER_MICRO_BATCH,
-  type RlStage,
-  type StagePad,
-} from './stages.js'
+import { DEFAULT_CLIP, DEFAULT_PAD_TEMPERATURE, type RlStage, type StagePad } from './stages.js'
 import type { StepOutcome } from './step-outcome.js'
-import { update, type MicroBatch } from './update.js'
+import { discard, update, type MicroBatch } from './update.js'
 
 export interface LearnOptions extends StepOptions {
   /** Optimizer steps of the stage done before. */
@@ -86,25 +81,32 @@ function tokenBatch<Prompt>(batch: Batch<Prompt>, indices: readonly number[]): T
   return { sequences, temperature: batch.temperature, vocabulary: 'sampling' }
 }
 
+const lengthsOf = <Prompt>(batch: Batch<Prompt>, indices: readonly number[]) =>
+  indices.map((index) => batch.lengths[index] as number)
+
 /** Micro-batches of some completions, as indices of completions. */
-function pieces<Prompt>(batch: Batch<Prompt>, indices: readonly number[], budget: number): number[][] {
-  const lengths = indices.map((index) => batch.lengths[index] as number)
-  return microBatches(lengths, budget).map((piece) => piece.map((position) => indices[position] as number))
+function pieces<Prompt>(batch: Batch<Prompt>, indices: readonly number[], tokens: number): number[][] {
+  return microBatches(lengthsOf(batch, indices), tokens).map((piece) =>
+    piece.map((position) => indices[position] as number),
+  )
 }
 
 /** Log-probs of the given completions without gradient, by index of completion. */
 async function scoreAll<Prompt>(
   batch: Batch<Prompt>,
   indices: readonly number[],
-  budget: number,
+  budget: MemoryBudget,
   score: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>,
 ): Promise<ReadonlyMap<number, Float32Array>> {
-  const found = new Map<number, Float32Array>()
-  for (const piece of pieces(batch, [...new Set(indices)], budget)) {
-    const { logProbs } = await score(tokenBatch(batch, piece))
-    piece.forEach((index, position) => found.set(index, logProbs[position] as Float32Array))
-  }
-  return found
+  const distinct = [...new Set(indices)]
+  return budget.fit(lengthsOf(batch, distinct), async (tokens) => {
+    const found = new Map<number, Float32Array>()
+    for (const piece of pieces(batch, distinct, tokens)) {
+      const { logProbs } = await score(tokenBatch(batch, piece))
+      piece.forEach((index, position) => found.set(index, logProbs[position] as Float32Array))
+    }
+    return found
+  })
 }
 
 const pick = (values: ReadonlyMap<number, Float32Array>, indices: readonly number[]): LogProbs =>
@@ -154,6 +156,7 @@ export async function learn<Prompt>(
   rollout: Rollout<Prompt>,
   position: StepPosition,
   { updates, ...stepOptions }: LearnOptions,
+  budget: MemoryBudget,
   clock: Clock,
 ): Promise<LearnOutcome> {
   const { completions, examples, advantages } = rollout
@@ -166,7 +169,6 @@ export async function learn<Prompt>(
 
   const { temperature } = stage.sampling
   const batch: Batch<Prompt> = { completions, examples, advantages, temperature, lengths }
-  const budget = stage.tokensPerMicroBatch ?? DEFAULT_TOKENS_PER_MICRO_BATCH
   const mixed = shuffle(indices, createRandom(position.seed, 'updates', stage.name, position.step))
   const parts = evenParts(mixed, stage.updatesPerStep ?? 1)
   const score = (how: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>) =>
@@ -184,14 +186,23 @@ export async function learn<Prompt>(
     coefficient = stage.entropy ? entropyCoefficient(stage.entropy, updates + reports.length) : 0
     const settings = lossSettings(stage, coefficient)
     const denominators = denominatorsOf(part.map((index) => (completions[index] as Completion).completionIds.length))
-    const microBatches = pieces(batch, part, budget).map((piece) =>
-      microBatch(batch, piece, settings, denominators, old, reference, (own, { logProbs }) => {
-        sums.push(own)
-        if (old) return
-        piece.forEach((index, at) => gap.add((completions[index] as Completion).logProbs, logProbs[at] as Float32Array))
-      }),
+    const learn = async (tokens: number) => {
+      const own: PolicyLossSums[] = []
+      const seen: [number, Float32Array][] = []
+      const microBatches = pieces(batch, part, tokens).map((piece) =>
+        microBatch(batch, piece, settings, denominators, old, reference, (some, { logProbs }) => {
+          own.push(some)
+          if (!old) piece.forEach((index, at) => seen.push([index, logProbs[at] as Float32Array]))
+        }),
+      )
+      return { report: await update(policy, microBatches, stepOptions), own, seen }
+    }
+    const { report, own, seen } = await clock.time('update', () =>
+      budget.fit(lengthsOf(batch, part), learn, discard(policy)),
     )
-    reports.push(await clock.time('update', () => update(policy, microBatches, stepOptions)))
+    reports.push(report)
+    sums.push(...own)
+    for (const [index, logProbs] of seen) gap.add((completions[index] as Completion).logProbs, logProbs)
   }
   const applied = reports.filter((report) => report.applied).length
   return {

@@ -35,6 +35,8 @@ export interface StageProgress {
   /** Cursor of the data source after the last step; null before the first. */
   readonly cursor: JsonValue
   readonly stop: StopState
+  /** Most tokens of a micro-batch, once memory has run out; null: as the stage says. Absent in older checkpoints. */
+  readonly tokensPerMicroBatch?: number | null
   /** Set when the stage is over but what follows it (evaluation, next stage) has not begun. */
   readonly ended: { readonly end: StageEnd; readonly reason: string } | null
 }
@@ -66,6 +68,7 @@ export const freshProgress: StageProgress = {
   seconds: 0,
   cursor: null,
   stop: freshStopState,
+  tokensPerMicroBatch: null,
   ended: null,
 }
 

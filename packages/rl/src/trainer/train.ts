@@ -9,7 +9,9 @@ import type { JsonValue, Policy, RlExample } from '../types.js'
 import { checkStages } from './check-stages.js'
 import { latestCheckpoint, writeCheckpoint } from './checkpoint.js'
 import { Clock } from './clock.js'
+import { isDeviceLost } from './device-errors.js'
 import { DivergenceError } from './divergence.js'
+import { MemoryBudget } from './memory-budget.js'
 import type {
   Evaluation,
   EvaluationPhase,
@@ -23,7 +25,7 @@ import { rollOut } from './rollout.js'
 import { RunFolder } from './run-folder.js'
 import { stepSamples } from './samples.js'
 import { sftStep } from './sft-step.js'
-import type { RlStage, SftStage, Stage } from './stages.js'
+import { DEFAULT_TOKENS_PER_MICRO_BATCH, type RlStage, type SftStage, type Stage } from './stages.js'
 import { checkSameRun, freshProgress, freshState, type StageEnd, type StageReport, type TrainerState } from './state.js'
 import type { StepOutcome } from './step-outcome.js'
 import { watch } from './stop-rule.js'
@@ -68,6 +70,14 @@ export interface TrainOptions<Prompt> {
   readonly evaluateEvery?: number
   /** Optimizer steps in a row that may be lost to values that are not finite; the last of them ends the run. Default 3. */
   readonly maxSkippedSteps?: number
+  /**
+   * Makes the policy anew, as it was when the run began, after its device was lost: on another device, or in another way. It
+   * then goes on from the newest checkpoint of `runDirectory`, with the same result as if nothing had happened. Absent: a lost
+   * device ends the run.
+   */
+  readonly rebuildPolicy?: (error: Error) => Policy<Prompt> | Promise<Policy<Prompt>>
+  /** Devices that may be lost in a row without a step more being done than ever before. Default 3. */
+  readonly maxLostDevices?: number
   /** Prompts per rl step whose completions are written to `samples/training.jsonl`. Default 1. */
   readonly samplesPerStep?: number
   /** The prompt as rewards see it. Default: the prompt itself when it is a string, else the row's `question`, else ''. */
@@ -100,11 +110,12 @@ class Run<Prompt> {
   readonly #hooks: TrainHooks<Prompt>
   readonly #folder: RunFolder | null
   #state: TrainerState
+  #budget!: MemoryBudget
   #recent: readonly MetricRecord[] = []
 
-  constructor(options: TrainOptions<Prompt>, folder: RunFolder | null, state: TrainerState) {
+  constructor(options: TrainOptions<Prompt>, policy: Policy<Prompt>, folder: RunFolder | null, state: TrainerState) {
     this.#options = options
-    this.#policy = options.policy
+    this.#policy = policy
     this.#hooks = options.hooks ?? {}
     this.#folder = folder
     this.#state = state
@@ -125,6 +136,11 @@ class Run<Prompt> {
     return this.#result(false)
   }
 
+  /** Steps of the run done. */
+  get globalStep(): number {
+    return this.#state.globalStep
+  }
+
   get #aborted(): boolean {
     return this.#options.signal?.aborted ?? false
   }
@@ -136,11 +152,24 @@ class Run<Prompt> {
 
   async #enter(stage: Stage<Prompt>): Promise<void> {
     const { progress } = this.#state
+    this.#budget = this.#budgetOf(stage)
     if (stage.trainable) this.#policy.setTrainable(stage.trainable)
     if (progress.step > 0) return stage.data.restore(progress.cursor)
     if (progress.ended) return
     if (stage.resetOptimizer ?? true) await this.#policy.resetOptimizer()
     if (stage.kind === 'rl' && stage.kl) await this.#policy.snapshotReference?.()
+  }
+
+  /** How large micro-batches may be, as the stage says or as memory allowed so far. */
+  #budgetOf({ name, tokensPerMicroBatch = DEFAULT_TOKENS_PER_MICRO_BATCH }: Stage<Prompt>): MemoryBudget {
+    return new MemoryBudget(this.#state.progress.tokensPerMicroBatch ?? tokensPerMicroBatch, (tokens, error) => {
+      const { progress } = this.#state
+      this.#state = { ...this.#state, progress: { ...progress, tokensPerMicroBatch: tokens } }
+      this.#hooks.onWarning?.(
+        `Stage '${name}', step ${progress.step + 1}: ${error.message} ` +
+          `The step is done again with at most ${tokens} tokens per micro-batch, and so are the steps after it.`,
+      )
+    })
   }
 
   /** Evaluates a finished stage and goes on to the next one. @returns false when aborted meanwhile */
@@ -183,7 +212,7 @@ class Run<Prompt> {
       skippedInRow: lost,
       emptySelections: this.#state.emptySelections + (applied + skipped === 0 ? 1 : 0),
       progress: {
-        ...progress,
+        ...this.#state.progress,
         step,
         updates: progress.updates + applied + skipped,
         applied: progress.applied + applied,
@@ -228,7 +257,7 @@ class Run<Prompt> {
   async #sft(stage: SftStage<Prompt>, clock: Clock): Promise<StepOutcome | 'no-data'> {
     const examples = await clock.time('data', async () => stage.data.next(stage.batchSize))
     if (examples.length === 0) return 'no-data'
-    return sftStep(this.#policy, stage, examples, this.#stepOptions(stage), clock)
+    return sftStep(this.#policy, stage, examples, this.#stepOptions(stage), this.#budget, clock)
   }
 
   async #rl(stage: RlStage<Prompt>, clock: Clock): Promise<StepOutcome | 'no-data' | 'dropped'> {
@@ -245,7 +274,7 @@ class Run<Prompt> {
       throw thrown
     }
     const options = { ...this.#stepOptions(stage), updates: this.#state.progress.updates }
-    const outcome = await learn(this.#policy, stage, rollout, position, options, clock)
+    const outcome = await learn(this.#policy, stage, rollout, position, options, this.#budget, clock)
     const samples = stepSamples(rollout, outcome.selected, stage.groupSize, {
       stage: stage.name,
       step: position.step,
@@ -330,6 +359,7 @@ class Run<Prompt> {
 
 async function restore<Prompt>(
   options: TrainOptions<Prompt>,
+  policy: Policy<Prompt>,
   folder: RunFolder,
   fresh: TrainerState,
 ): Promise<TrainerState> {
@@ -341,7 +371,7 @@ async function restore<Prompt>(
   }
   const state = JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8')) as TrainerState
   checkSameRun(state, fresh.seed, fresh.stageNames, path)
-  await options.policy.load(join(path, 'policy'))
+  await policy.load(join(path, 'policy'))
   const records = folder.rewind(state.records)
   if (records.metrics < state.records.metrics) {
     warn(
@@ -359,7 +389,8 @@ async function restore<Prompt>(
  * @throws {DivergenceError} after `maxSkippedSteps` optimizer steps in a row with values that are not finite
  */
 export async function train<Prompt>(options: TrainOptions<Prompt>): Promise<TrainResult> {
-  const { stages, policy, seed = 0, runDirectory, resume = false, hooks } = options
+  const { stages, seed = 0, runDirectory, resume = false, hooks } = options
+  const { policy } = options
   checkStages(stages, policy)
   for (const [name, value] of Object.entries({ ...options.checkpoints, evaluateEvery: options.evaluateEvery })) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
@@ -377,12 +408,67 @@ export async function train<Prompt>(options: TrainOptions<Prompt>): Promise<Trai
     seed,
     stages.map(({ name }) => name),
   )
-  const state = folder && resume ? await restore(options, folder, fresh) : fresh
+  // By value: what comes back from a source may be its own, changing object.
+  const cursors = stages.map(({ data }) => JSON.parse(JSON.stringify(data.state())) as JsonValue)
+  const state = folder && resume ? await restore(options, policy, folder, fresh) : fresh
   const stage = stages[state.stage]
   await hooks?.onStart?.(
     state.globalStep === 0 || !stage
       ? null
       : { stage: stage.name, step: state.progress.step, globalStep: state.globalStep },
   )
-  return new Run(options, folder, state).stages()
+  const losses = new LostDevices(options)
+  const goOn = async (next: Policy<Prompt>) => {
+    stages.forEach(({ data }, index) => data.restore(cursors[index] as JsonValue))
+    return new Run(options, next, folder, folder ? await restore(options, next, folder, fresh) : fresh)
+  }
+  let run = new Run(options, policy, folder, state)
+  for (;;) {
+    try {
+      return await run.stages()
+    } catch (error) {
+      run = await losses.replace(error, run.globalStep, goOn)
+    }
+  }
+}
+
+/** What to do about lost devices, and how often. */
+class LostDevices<Prompt> {
+  #inRow = 0
+  #furthest = -1
+
+  constructor(private readonly options: TrainOptions<Prompt>) {}
+
+  /**
+   * Goes on with a new policy, whose device may be lost again meanwhile.
+   * @throws the error when it is another one, or devices were lost too often
+   */
+  async replace<Result>(
+    error: unknown,
+    globalStep: number,
+    goOn: (policy: Policy<Prompt>) => Promise<Result>,
+  ): Promise<Result> {
+    for (let reason = error; ;) {
+      try {
+        return await goOn(await this.#rebuild(reason, globalStep))
+      } catch (thrown) {
+        if (thrown === reason) throw thrown
+        reason = thrown
+      }
+    }
+  }
+
+  async #rebuild(error: unknown, globalStep: number): Promise<Policy<Prompt>> {
+    const { rebuildPolicy, maxLostDevices = 3, runDirectory, signal, hooks } = this.options
+    if (!isDeviceLost(error) || !rebuildPolicy || runDirectory === undefined || signal?.aborted) throw error
+    this.#inRow = globalStep > this.#furthest ? 1 : this.#inRow + 1
+    this.#furthest = Math.max(this.#furthest, globalStep)
+    if (this.#inRow > maxLostDevices) throw error
+    const { message } = error as Error
+    hooks?.onWarning?.(
+      `After step ${globalStep}: ${message} The run goes on from its newest checkpoint on a new device ` +
+        `(loss ${this.#inRow} of ${maxLostDevices} without progress).`,
+    )
+    return rebuildPolicy(error as Error)
+  }
 }

@@ -51,3 +51,11 @@ export async function update<Prompt>(
   const report = await policy.step(options)
   return { ...report, applied: report.applied && finite }
 }
+
+/** Drops the gradients of an update that failed with `error`, which is thrown on when the policy cannot do that. */
+export function discard<Prompt>(policy: Policy<Prompt>): (error: unknown) => Promise<void> {
+  return async (error) => {
+    if (!policy.discardGradients) throw error
+    await policy.discardGradients()
+  }
+}

@@ -16,8 +16,9 @@ import { checkAlive, Node, type Storage } from '../graph/node.js'
 import { reachable, schedule, writtenBy } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
 import { DeviceMemory } from '../memory/accounting.js'
-import { BufferPool } from '../memory/pool.js'
+import { BufferPool, type BufferUse } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
+import { withTag } from '../memory/tags.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder, type KernelTime } from './encoder.js'
 import { limitsOf, type DeviceLimits } from './limits.js'
@@ -31,7 +32,8 @@ import {
   type TensorData,
   type TensorInput,
 } from './transfer.js'
-import { AdapterError, DeviceLostError, GpuValidationError, OutOfMemoryError, ShapeError } from './errors.js'
+import { AdapterError, GpuValidationError, OutOfMemoryError, ShapeError, type DeviceLostError } from './errors.js'
+import { Waits } from './waits.js'
 
 export interface DeviceOptions {
   readonly powerPreference?: GPUPowerPreference
@@ -39,6 +41,11 @@ export interface DeviceOptions {
   readonly limits?: Partial<DeviceLimits>
   /** `false` runs every operation as a kernel of its own: the plain twin of the fused path. */
   readonly fusion?: boolean
+  /**
+   * Most bytes of GPU memory this device may take, buffers kept for reuse included. Beyond it evaluations fail with
+   * {@link OutOfMemoryError}, as they do when the driver has no more. Default: no limit.
+   */
+  readonly memoryLimit?: number
   readonly label?: string
 }
 
@@ -80,9 +87,11 @@ export class Device {
   private readonly scopes: Scope[] = []
   private pendingWrites: Node[] = []
   private fault: Error | null = null
-  private lostError: DeviceLostError | null = null
-  /** Ends the waits in progress. One promise that all waits race with would remember every one of them for ever. */
-  private readonly waiting = new Set<(error: DeviceLostError) => void>()
+  private readonly waits: Waits
+  /** What was computed or written since every buffer was last known to have memory behind it. */
+  private readonly unconfirmed = new Set<Node>()
+  /** While positive, refused commands are the consequence of an error that is known already. */
+  private consequences = 0
   private readonly maxLeaves: number
   private readonly host: ExecutionHost
 
@@ -97,19 +106,28 @@ export class Device {
     this.info = info
     this.features = new Set([...gpu.features])
     this.limits = limitsOf(gpu.limits, options.limits)
-    this.pool = new BufferPool(gpu, this.limits.maxBufferSize)
+    this.waits = new Waits(info.isSoftware)
+    this.pool = new BufferPool(
+      {
+        create: (bytes) =>
+          this.createBuffer(bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST),
+        fence: () => this.fence(),
+      },
+      { maxBufferSize: this.limits.maxBufferSize, memoryLimit: options.memoryLimit ?? Infinity },
+    )
     this.encoder = new Encoder(gpu, (error) => {
       // The cause: it replaces what its use was reported as.
       this.fault = error
     })
     this.memory = new DeviceMemory(this.pool, this.live)
+    this.pool.onFailure = (error) => this.distrust(error)
     this.pool.onDestroy = () => this.encoder.forgetBuffers()
     this.maxLeaves = Math.max(4, Math.floor((this.limits.maxStorageBuffersPerShaderStage - 1) * 0.75))
     this.host = {
       limits: this.limits,
       isSoftware: info.isSoftware,
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
-      allocate: (bytes) => this.allocate(bytes),
+      allocate: (bytes, use) => this.allocate(bytes, use),
       encode: (dispatch) => this.encoder.encode(dispatch),
       own: (node) => this.own(node),
       drop: (node) => this.drop(node),
@@ -117,17 +135,13 @@ export class Device {
     gpu.onuncapturederror = (event) => {
       event.preventDefault()
       const { error } = event
-      this.fail(
+      if (this.consequences > 0) return
+      this.fault ??=
         error instanceof GPUOutOfMemoryError
-          ? new OutOfMemoryError(this.outOfMemoryText(error.message))
-          : new GpuValidationError(`WebGPU refused a command: ${error.message}`),
-      )
+          ? new OutOfMemoryError(`The GPU is out of memory (${error.message}). Use smaller micro-batches.`)
+          : new GpuValidationError(`WebGPU refused a command: ${error.message}`)
     }
-    this.lost = gpu.lost.then((reason) => {
-      this.lostError ??= new DeviceLostError(`${reason.reason}${reason.message ? `: ${reason.message}` : ''}`)
-      for (const giveUp of this.waiting) giveUp(this.lostError)
-      return this.lostError
-    })
+    this.lost = gpu.lost.then(({ reason, message }) => this.waits.lose(`${reason}${message ? `: ${message}` : ''}`))
   }
 
   // ------------------------------------------------------------------------------------------ making tensors
@@ -191,8 +205,10 @@ export class Device {
   /** Fills a tensor that owns its buffer with zeros, after all writes made so far. */
   clear(tensor: Tensor): void {
     this.run([], [])
-    if (!tensor.node.storage) throw new ShapeError('clear(): the tensor has no buffer.')
-    this.encoder.clear(tensor.node.storage)
+    const { node } = tensor
+    if (!node.storage) throw new ShapeError('clear(): the tensor has no buffer.')
+    this.encoder.clear(node.storage)
+    trust(node)
   }
 
   /**
@@ -214,6 +230,7 @@ export class Device {
       throw new ShapeError(`write(): a run of ${tensor.size} ${node.dtype} ends within a word; write an even number.`)
     }
     this.upload(node, data, skip)
+    if (tensor.size === node.size) trust(node)
   }
 
   /**
@@ -237,11 +254,13 @@ export class Device {
         `writeBytes(): bytes ${byteOffset} to ${end} of a tensor of ${node.bytes}; runs begin and end on multiples of 4 inside it.`,
       )
     }
+    this.waits.check()
     if (bytes.byteLength === 0) return
     this.encoder.flush()
     const aligned = bytes.byteLength - (bytes.byteLength % 4)
     const at = storage.byteOffset + byteOffset
     this.gpu.queue.writeBuffer(storage.buffer.gpu, at, bytes, 0, aligned)
+    if (end === node.bytes) trust(node)
     if (aligned === bytes.byteLength) return
     const last = new Uint8Array(4)
     last.set(bytes.subarray(aligned))
@@ -269,7 +288,7 @@ export class Device {
     const sizes = contiguous.map((tensor) => Math.ceil((tensor.size * bytesPerElement[tensor.dtype]) / 16) * 16)
     const total = sizes.reduce((sum, size) => sum + size, 0)
     if (total === 0) return contiguous.map((tensor) => emptyOf(tensor.dtype))
-    const staging = this.gpu.createBuffer({ size: total, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+    const { gpu: staging, failure } = this.createBuffer(total, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST)
     let offset = 0
     contiguous.forEach((tensor, index) => {
       const { storage } = tensor.node
@@ -285,7 +304,7 @@ export class Device {
       if (tensor.node !== tensors[index]?.node) this.free(tensor.node)
     })
     try {
-      await this.guard(staging.mapAsync(GPUMapMode.READ))
+      await this.waits.guard(staging.mapAsync(GPUMapMode.READ))
       await this.check()
       const bytes = staging.getMappedRange().slice(0)
       let at = 0
@@ -294,6 +313,11 @@ export class Device {
         at += sizes[index] ?? 0
         return values
       })
+    } catch (error) {
+      const refused = this.waits.lostError ? null : await failure
+      if (refused === null) throw error
+      this.fault = null
+      throw new OutOfMemoryError(`Out of memory: reading ${total} bytes back needs as many (${refused}).`)
     } finally {
       staging.destroy()
     }
@@ -302,7 +326,7 @@ export class Device {
   /** Resolves when the GPU has finished everything submitted; throws the first error it met. */
   async sync(): Promise<void> {
     this.encoder.flush()
-    await this.guard(this.gpu.queue.onSubmittedWorkDone())
+    await this.waits.guard(this.gpu.queue.onSubmittedWorkDone())
     await this.check()
   }
 
@@ -318,8 +342,12 @@ export class Device {
     }
     this.encoder.flush()
     this.encoder.startProfile()
-    await fn()
-    return this.encoder.stopProfile()
+    try {
+      await fn()
+    } finally {
+      this.encoder.endProfile()
+    }
+    return this.waits.guard(this.encoder.profiled())
   }
 
   /** `using scope = device.scope()`: buffers born from here to the end of the block are freed there unless kept. */
@@ -332,6 +360,14 @@ export class Device {
     return scope
   }
 
+  /**
+   * Runs `fn`, which must be synchronous: the memory of everything made in it, now or when it is evaluated, is accounted
+   * under `tag`.
+   */
+  tag<T>(tag: string, fn: () => T): T {
+    return withTag(tag, fn)
+  }
+
   /** What the tensors take. */
   readonly memory: DeviceMemory
 
@@ -340,9 +376,14 @@ export class Device {
     return this.encoder.pipelineCount
   }
 
-  /** Gives the device back. Pending and later operations reject with {@link DeviceLostError}. */
+  /**
+   * Gives the device back. Pending and later operations reject with {@link DeviceLostError}. An error nobody has been told
+   * of yet becomes a warning of the process.
+   */
   destroy(): void {
-    this.lostError ??= new DeviceLostError('destroyed')
+    if (this.fault) process.emitWarning(this.fault)
+    this.fault = null
+    this.waits.lose('destroyed')
     this.gpu.destroy()
   }
 
@@ -370,7 +411,7 @@ export class Device {
 
   /** @internal */
   materialise(node: Node): Storage {
-    const storage = this.allocate(node.bytes)
+    const storage = this.allocate(node.bytes, node)
     node.storage = storage
     this.own(node)
     return storage
@@ -393,46 +434,56 @@ export class Device {
   }
 
   private throwFault(): void {
-    if (this.lostError) throw this.lostError
+    this.waits.check()
     if (!this.fault) return
     const { fault } = this
     this.fault = null
     throw fault
   }
 
-  /** Throws what went wrong. A refused command is reported before its cause, so the cause is waited for. */
+  /**
+   * Throws what went wrong. A refused command is reported before its cause, so the cause is waited for; and no evaluation
+   * counts as done before the driver has confirmed that there is memory behind every buffer.
+   */
   private async check(): Promise<void> {
-    if (this.fault) await this.guard(this.encoder.reported())
+    if (this.fault) await this.waits.guard(this.encoder.reported())
+    if (this.pool.isUnconfirmed) await this.waits.guard(this.pool.settled())
+    if (!this.pool.isUnconfirmed) this.unconfirmed.clear()
     this.throwFault()
   }
 
-  private fail(error: Error): void {
-    this.fault ??= error
-  }
-
-  /** Waits for the GPU. Rejects with the loss of the device when that comes first. */
-  private async guard<T>(pending: Promise<T>): Promise<T> {
-    if (this.lostError) throw this.lostError
-    let giveUp: (error: DeviceLostError) => void = () => {}
-    const lost = new Promise<never>((_, reject) => {
-      giveUp = reject
-    })
-    this.waiting.add(giveUp)
-    const first = Promise.race([pending, lost])
-    try {
-      if (this.info.isSoftware) await yieldCores(first)
-      return await first
-    } catch (error) {
-      // Mapping is aborted just before the loss is announced.
-      if (!(error instanceof DeviceLostError)) await new Promise((resolve) => setTimeout(resolve, 0))
-      throw this.lostError ?? error
-    } finally {
-      this.waiting.delete(giveUp)
+  /** After an allocation failed: submits that used the buffer are dropped whole, so what they wrote is not known. */
+  private distrust(error: OutOfMemoryError): void {
+    for (const node of this.unconfirmed) node.invalidate('an evaluation it was part of ran out of memory')
+    this.unconfirmed.clear()
+    this.fault = error
+    // The commands that used the buffer are refused, too. That is the consequence, this is the cause.
+    this.consequences++
+    const done = () => {
+      this.consequences--
     }
+    this.fence().then(done, done)
   }
 
-  private allocate(bytes: number): Storage {
-    if (this.lostError) throw this.lostError
+  /** A buffer, and what the driver said if it had no memory for it. */
+  private createBuffer(size: number, usage: GPUBufferUsageFlags): { gpu: GPUBuffer; failure: Promise<string | null> } {
+    this.gpu.pushErrorScope('out-of-memory')
+    const gpu = this.gpu.createBuffer({ size, usage })
+    const failure = this.gpu.popErrorScope().then(
+      (error) => error && error.message,
+      () => null,
+    )
+    return { gpu, failure }
+  }
+
+  private fence(): Promise<void> {
+    // What is encoded may use what is to be destroyed.
+    this.encoder.flush()
+    return this.gpu.queue.onSubmittedWorkDone()
+  }
+
+  private allocate(bytes: number, use: BufferUse): Storage {
+    this.waits.check()
     const limit = this.limits.maxBufferSize
     if (bytes > limit) {
       throw new OutOfMemoryError(
@@ -440,12 +491,13 @@ export class Device {
           `Split it along its first axis, or use smaller batches.`,
       )
     }
-    const buffer = this.pool.acquire(Math.max(16, bytes))
+    const buffer = this.pool.acquire(Math.max(16, bytes), use)
     return { buffer, byteOffset: 0, bytes: Math.max(4, bytes), release: () => this.pool.release(buffer) }
   }
 
   private upload(node: Node, data: readonly number[] | TensorInput, skip = 0): void {
     const { storage } = node
+    this.waits.check()
     if (!storage || node.size === 0) return
     const bytes = encode(data, node.dtype)
     // What is encoded so far may use the buffer for its previous owner.
@@ -453,20 +505,10 @@ export class Device {
     this.gpu.queue.writeBuffer(storage.buffer.gpu, storage.byteOffset + skip, bytes, 0, bytes.byteLength)
   }
 
-  private outOfMemoryText(message: string): string {
-    const largest = this.memory
-      .liveTensors()
-      .sort((a, b) => b.bytes - a.bytes)
-      .slice(0, 5)
-      .map(({ shape, dtype, bytes, label }) => `${label ?? 'tensor'} ${dtype}[${shape.join(', ')}] ${bytes} bytes`)
-    return (
-      `The GPU is out of memory (${message}). ${this.memory.liveBytes} bytes are in use, ${this.memory.pooledBytes} kept for reuse. ` +
-      `Largest tensors: ${largest.join('; ')}. Use smaller micro-batches.`
-    )
-  }
-
   private run(tensors: readonly Tensor[], retainFor: readonly Tensor[]): void {
-    this.throwFault()
+    // A command may have been refused because there is no memory for its buffers. That is known a little later.
+    if (this.pool.isUnconfirmed) this.waits.check()
+    else this.throwFault()
     for (const { device } of tensors) {
       if (device !== this) throw new ShapeError('A tensor of another device was given to eval().')
     }
@@ -482,7 +524,21 @@ export class Device {
     const kernels = schedule([...now, ...later], writes, maxLeaves, this.limits.maxStorageBufferBindingSize)
     const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
     this.pendingWrites = []
-    execute(kernels, chosen, new Set(now), this.host)
+    try {
+      execute(kernels, chosen, new Set(now), this.host)
+    } catch (error) {
+      abandon(writes)
+      throw error
+    } finally {
+      this.pool.endEvaluation()
+    }
+    // A computed value no longer needs what it was computed from.
+    for (const node of now) node.inputs = []
+    if (this.pool.isUnconfirmed) this.remember([...now, ...later, ...chosen.flatMap(({ root }) => writtenBy(root))])
+  }
+
+  private remember(nodes: readonly Node[]): void {
+    for (const node of nodes) this.unconfirmed.add(node)
   }
 
   /** Makes a computed value last: until it is disposed, its scope ends, or (retained) its last use. */
@@ -500,22 +556,18 @@ export class Device {
   }
 }
 
-const sleeper = new Int32Array(new SharedArrayBuffer(4))
+/** After the whole contents of a node were replaced. */
+function trust(node: Node): void {
+  for (const written of [node, ...node.parts]) written.invalid = null
+}
 
-/**
- * Waits without taking a core. While anything is pending the WebGPU binding polls in every turn of the event loop, which
- * keeps this thread busy; where the GPU is the CPU, that core is one the shaders need. Sleeping between turns gives it
- * to them, at the price of up to half a millisecond of latency.
- */
-async function yieldCores(pending: Promise<unknown>): Promise<void> {
-  let settled = false
-  const settle = () => {
-    settled = true
-  }
-  pending.then(settle, settle)
-  for (;;) {
-    await new Promise((resolve) => setImmediate(resolve))
-    if (settled) return
-    Atomics.wait(sleeper, 0, 0, 0.5)
+/** Forgets writes that did not run. What was built on their targets, before or after them, must be built again. */
+function abandon(writes: readonly Node[]): void {
+  for (const write of writes) {
+    for (const target of writtenBy(write)) {
+      if (!target.pendingWrites.includes(write)) continue
+      target.pendingWrites = target.pendingWrites.filter((other) => other !== write)
+      target.version++
+    }
   }
 }

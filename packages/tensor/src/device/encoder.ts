@@ -43,6 +43,7 @@ export class Encoder {
   private pass: GPUComputePassEncoder | null = null
   private dispatches = 0
   private profile: Profile | null = null
+  private finished: Profile | null = null
 
   /** Compilations whose outcome is not known yet. */
   private readonly reports = new Set<Promise<void>>()
@@ -97,9 +98,16 @@ export class Encoder {
     this.profile = { queries, labels: [] }
   }
 
-  async stopProfile(): Promise<KernelTime[]> {
-    const { profile } = this
+  /** Dispatches share passes again. */
+  endProfile(): void {
+    this.finished = this.profile
     this.profile = null
+  }
+
+  /** Times of the last profile. */
+  async profiled(): Promise<KernelTime[]> {
+    const profile = this.finished
+    this.finished = null
     if (!profile) return []
     const bytes = Math.max(16, profile.labels.length * 16)
     const resolved = this.device.createBuffer({

@@ -8,10 +8,11 @@ import { emit } from './emit.js'
 import type { Node, Storage } from './node.js'
 import { writtenBy, type FusedKernel } from './schedule.js'
 import { ShapeError } from '../device/errors.js'
+import type { BufferUse } from '../memory/pool.js'
 
 /** What execution needs of the device. */
 export interface ExecutionHost extends Pick<EmitContext, 'limits' | 'isSoftware' | 'subgroupSize'> {
-  allocate(bytes: number): Storage
+  allocate(bytes: number, use: BufferUse): Storage
   encode(dispatch: Dispatch): void
   /** Makes a value last beyond this execution. */
   own(node: Node): void
@@ -19,7 +20,39 @@ export interface ExecutionHost extends Pick<EmitContext, 'limits' | 'isSoftware'
   drop(node: Node): void
 }
 
+/** Memory a kernel needs besides its outputs. */
+class Workspace {
+  private readonly open = new Set<Storage>()
+
+  constructor(
+    private readonly host: ExecutionHost,
+    private readonly root: Node,
+  ) {}
+
+  take(bytes: number): Storage {
+    const { tag } = this.root
+    const describe = () => `workspace of ${this.root.describe()}`
+    const storage = this.host.allocate(bytes, { tag, describe, invalidate: () => {} })
+    const lent: Storage = {
+      ...storage,
+      release: () => {
+        if (this.open.delete(lent)) storage.release()
+      },
+    }
+    this.open.add(lent)
+    return lent
+  }
+
+  /** Gives back what emission did not, because it failed. */
+  close(): void {
+    for (const storage of this.open) storage.release()
+  }
+}
+
 /**
+ * Runs kernels. When one of them cannot run, everything computed so far is given back and the error is thrown on; what
+ * was written in place stays written.
+ *
  * @param kernels The whole schedule.
  * @param chosen Its kernels that run now, in order.
  * @param kept Nodes whose values were asked for.
@@ -40,37 +73,38 @@ export function execute(
     }
   }
   const temporary = new Set<Node>()
-  const context: EmitContext = {
-    limits: host.limits,
-    isSoftware: host.isSoftware,
-    subgroupSize: host.subgroupSize,
-    temporary: (bytes) => host.allocate(bytes),
-    release: (storage) => storage.release(),
-  }
+  const finished: Node[] = []
   const settle = (node: Node) => {
     if ((remaining.get(node) ?? 0) > 0 || kept.has(node)) return
     if (neededLater.has(node) && temporary.has(node)) {
       node.retained = true
       host.own(node)
       temporary.delete(node)
-    } else if (temporary.has(node) || (node.retained && !neededLater.has(node))) host.drop(node)
+      finished.push(node)
+    } else if (temporary.has(node) || (node.retained && !neededLater.has(node))) {
+      temporary.delete(node)
+      host.drop(node)
+    }
   }
-  for (const kernel of chosen) {
+  const start = (output: Node): Target => {
+    if (output.spec.kind === 'assign') {
+      const { target, layout } = output.spec
+      if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
+      return { storage: target.storage, dtype: target.dtype, layout, node: target }
+    }
+    const storage = host.allocate(output.bytes, output)
+    output.storage = storage
+    if (kept.has(output)) {
+      host.own(output)
+      finished.push(output)
+    } else temporary.add(output)
+    return { storage, dtype: output.dtype, layout: null, node: null }
+  }
+  const runKernel = (kernel: FusedKernel) => {
     const { root } = kernel
     const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
-    const targets = outputs.map((output): Target => {
-      if (output.spec.kind === 'assign') {
-        const { target, layout } = output.spec
-        if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
-        return { storage: target.storage, dtype: target.dtype, layout, node: target }
-      }
-      const storage = host.allocate(output.bytes)
-      output.storage = storage
-      if (kept.has(output)) host.own(output)
-      else temporary.add(output)
-      return { storage, dtype: output.dtype, layout: null, node: null }
-    })
-    if (root.size > 0) for (const dispatch of emit(kernel, targets, context)) host.encode(dispatch)
+    const targets = outputs.map(start)
+    if (root.size > 0) runDispatches(kernel, targets, host)
     for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)
     for (const output of outputs) if (output.spec.kind !== 'assign') settle(output)
     for (const { node } of kernel.leaves) {
@@ -78,6 +112,26 @@ export function execute(
       settle(node)
     }
   }
-  // A computed value no longer needs what it was computed from.
-  for (const node of kept) node.inputs = []
+  try {
+    for (const kernel of chosen) runKernel(kernel)
+  } catch (error) {
+    for (const node of [...temporary, ...finished]) host.drop(node)
+    throw error
+  }
+}
+
+function runDispatches(kernel: FusedKernel, targets: readonly Target[], host: ExecutionHost): void {
+  const workspace = new Workspace(host, kernel.root)
+  const context: EmitContext = {
+    limits: host.limits,
+    isSoftware: host.isSoftware,
+    subgroupSize: host.subgroupSize,
+    temporary: (bytes) => workspace.take(bytes),
+    release: (storage) => storage.release(),
+  }
+  try {
+    for (const dispatch of emit(kernel, targets, context)) host.encode(dispatch)
+  } finally {
+    workspace.close()
+  }
 }

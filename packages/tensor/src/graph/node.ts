@@ -5,7 +5,8 @@
  * eager program would need it, no longer.
  */
 import { TensorStateError } from '../device/errors.js'
-import type { PoolBuffer } from '../memory/pool.js'
+import type { BufferUse, PoolBuffer } from '../memory/pool.js'
+import { currentTag } from '../memory/tags.js'
 import { bytesPerElement, isContiguous, sizeOf, type DType, type Layout, type Shape } from './shape.js'
 
 /** A node's value on the GPU. Parameters of one arena share a buffer at different offsets. */
@@ -87,11 +88,15 @@ export type NodeSpec =
 
 let nextId = 1
 
-export class Node {
+export class Node implements BufferUse {
   readonly id = nextId++
   readonly size: number
+  /** What its memory is for. */
+  readonly tag = currentTag()
   storage: Storage | null = null
   disposed = false
+  /** Why the contents of its buffer are not what the program says, if so. */
+  invalid: string | null = null
   /** Set by an evaluation that keeps this value for a later one; dropped after its last use there. */
   retained = false
   label: string | undefined
@@ -118,10 +123,35 @@ export class Node {
   get bytes(): number {
     return this.size * bytesPerElement[this.dtype]
   }
+
+  describe(): string {
+    return `${this.label ?? operationName(this)} ${this.dtype}[${this.shape.join(', ')}]`
+  }
+
+  invalidate(reason: string): void {
+    this.invalid = reason
+  }
 }
 
-/** Fails when the node's value was given back. */
+/** The operation that makes a node, in one word. */
+export function operationName({ spec, inputs }: Node): string {
+  if (spec.kind === 'elementwise') return spec.op
+  if (spec.kind === 'reduce') return spec.op
+  if (spec.kind === 'kernel') return spec.name
+  const [maker] = inputs
+  if (spec.kind === 'output' && maker?.node.spec.kind === 'kernel') {
+    return `${maker.node.spec.name}.${maker.node.spec.outputs[spec.index]?.name ?? spec.index}`
+  }
+  return spec.kind
+}
+
+/** Fails when the node's value was given back, or is not what it should be. */
 export function checkAlive(node: Node): void {
+  if (node.invalid !== null) {
+    throw new TensorStateError(
+      `The contents of ${node.describe()} are not to be trusted: ${node.invalid}. Write or clear it, or load a checkpoint.`,
+    )
+  }
   if (node.disposed) {
     throw new TensorStateError(
       `Tensor${node.label ? ` '${node.label}'` : ''} of shape [${node.shape.join(', ')}] was disposed and cannot be used. ` +

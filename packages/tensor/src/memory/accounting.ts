@@ -3,7 +3,7 @@
  */
 import type { Node } from '../graph/node.js'
 import type { DType, Shape } from '../graph/shape.js'
-import type { BufferPool } from './pool.js'
+import type { BufferPool, TagBytes } from './pool.js'
 
 /** One tensor that owns a buffer. */
 export interface LiveTensor {
@@ -11,6 +11,8 @@ export interface LiveTensor {
   readonly dtype: DType
   readonly bytes: number
   readonly label: string | undefined
+  /** See `device.tag()`. */
+  readonly tag: string
 }
 
 /** Bytes in use, and every tensor that owns some. */
@@ -41,6 +43,11 @@ export class DeviceMemory {
     return this.pool.statistics.peakBytes
   }
 
+  /** The same by tag; the peaks of tags need not have been at one moment. */
+  get byTag(): ReadonlyMap<string, TagBytes> {
+    return this.pool.byTag
+  }
+
   resetPeak(): void {
     this.pool.resetPeak()
   }
@@ -52,6 +59,6 @@ export class DeviceMemory {
 
   /** Every tensor that owns a buffer: what a leak looks like. */
   liveTensors(): LiveTensor[] {
-    return [...this.live].map(({ shape, dtype, bytes, label }) => ({ shape, dtype, bytes, label }))
+    return [...this.live].map(({ shape, dtype, bytes, label, tag }) => ({ shape, dtype, bytes, label, tag }))
   }
 }
