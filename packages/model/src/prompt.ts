@@ -45,12 +45,9 @@ export function promptFromIds(
   ids: readonly number[],
   images: readonly PreparedImage[],
 ): ModelPrompt {
-  const { tokens, vision } = config.architecture
-  if (ids.includes(tokens.video))
-    throw new RangeError('The prompt holds a video token; only still images are supported.')
-  const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
-  const grids = images.map((image) => image.grid)
-  return { text, ids, images, ...ropeIndex(ids, grids, options) }
+  const { tokens, vision, videoTime } = config.architecture
+  const options = { imageTokenId: tokens.image, videoTokenId: tokens.video, mergeSize: vision.mergeSize, videoTime }
+  return { text, ids, images, ...ropeIndex(ids, images, options) }
 }
 
 /**

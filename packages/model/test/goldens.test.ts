@@ -17,7 +17,7 @@ import { loadModel } from '../src/checkpoint/folder.js'
 import { generate } from '../src/generation/generate.js'
 import type { GridThw } from '../src/images/processor.js'
 import type { VisionLanguageModel } from '../src/model.js'
-import { layOutTokens } from '../src/network/batch.js'
+import { layoutOptions, layOutTokens } from '../src/network/batch.js'
 import { headWeight } from '../src/network/decoder.js'
 import { forward } from '../src/network/forward.js'
 import { parameterName } from '../src/network/parameters.js'
@@ -84,7 +84,7 @@ describe.each([
   })
 
   const tensor = (key: string) => tensors.get(key) as Float32Array
-  const layout = () => layOutTokens([{ prompt, continuation: [] }], { imageTokenId: 10, mergeSize: 2 }, 'packed')
+  const layout = () => layOutTokens([{ prompt, continuation: [] }], layoutOptions(model.network.architecture), 'packed')
 
   /** Mean negative log-prob of the labels, as a graph. */
   const labelLogProbs = () => {

@@ -15,7 +15,7 @@ import {
   type Device,
   type Tensor,
 } from '@revisual/tensor'
-import { layOutTokens } from '../network/batch.js'
+import { layoutOptions, layOutTokens } from '../network/batch.js'
 import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
 import {
@@ -184,10 +184,9 @@ class Generation {
   /** Runs the prompts, once each: logits [B, V] of the first token of every sequence, and their keys and values. */
   #prefill(): { logits: Tensor; keep: readonly Tensor[] } {
     const { architecture } = this.network
-    const { text, tokens, vision } = architecture
+    const { text } = architecture
     const sequences = this.requests.map(({ prompt }) => ({ prompt, continuation: [] }))
-    const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
-    const layout = layOutTokens(sequences, options, 'rows')
+    const layout = layOutTokens(sequences, layoutOptions(architecture), 'rows')
     const { hidden, keyValues } = forward(this.network, layout)
     this.#prefixes = keyValues.map(({ keys, values }) =>
       concat([keys, values], 1).reshape([sequences.length, -1, 2 * text.keyValueHeads, text.headSize]),

@@ -22,11 +22,21 @@ export interface ProcessorConfig {
 /** Frames, rows and columns of an image in patches. */
 export type GridThw = readonly [t: number, h: number, w: number]
 
-/** An image ready for the vision tower. Two prompts that hold the same object share one run of the tower. */
+/** When the frames of a video were taken. */
+export interface VideoTiming {
+  /** Seconds from one temporal patch to the next. */
+  readonly secondsPerPatch: number
+  /** Time of each temporal patch: the mean of its first and last frame, in seconds. */
+  readonly timestamps: readonly number[]
+}
+
+/** An image or a video ready for the vision tower. Two prompts that hold the same object share one run of the tower. */
 export interface PreparedImage {
   readonly grid: GridThw
   /** [t·h·w, channels·temporalPatch·patch·patch], rows in merge-block order. */
   readonly pixelValues: Float32Array
+  /** Present for a video. */
+  readonly video?: VideoTiming
 }
 
 /** Reads `preprocessor_config.json`; fields it lacks take the class defaults of Qwen2-VL's processor. */

@@ -14,7 +14,7 @@ function prompt(ids: readonly number[], images: readonly PreparedImage[] = []): 
   return { text: '', ids, images, positions: Int32Array.from([...t, ...t, ...t]), nextPosition: ids.length }
 }
 
-const options = { imageTokenId: pad, mergeSize: 2 }
+const options = { visualTokenIds: [pad], mergeSize: 2 }
 
 describe('layOutTokens', () => {
   it('places every token once, in one run of one segment, for rows and packed rows', () => {

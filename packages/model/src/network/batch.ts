@@ -5,6 +5,7 @@
  * - `shared`: a prompt that several sequences hold is fed once, and their continuations attend to it.
  * An image that several prompts hold is run through the tower once.
  */
+import type { Architecture } from '../config/architecture.js'
 import type { PreparedImage } from '../images/processor.js'
 import type { ModelPrompt } from '../prompt.js'
 import { noRow } from './rows.js'
@@ -25,7 +26,7 @@ export interface TokenLayout {
   readonly ids: Uint32Array
   /** [3, N] */
   readonly positions: Int32Array
-  /** Distinct images, in order of appearance. */
+  /** Distinct images and videos, in order of appearance. */
   readonly images: readonly PreparedImage[]
   /** [N] merged cell (raster order, over `images`) at each place, or none. */
   readonly cells: Uint32Array
@@ -36,8 +37,13 @@ export interface TokenLayout {
 }
 
 export interface LayoutOptions {
-  readonly imageTokenId: number
+  /** Ids that stand for a visual token: of images, and of videos. */
+  readonly visualTokenIds: readonly number[]
   readonly mergeSize: number
+}
+
+export function layoutOptions({ tokens, vision }: Pick<Architecture, 'tokens' | 'vision'>): LayoutOptions {
+  return { visualTokenIds: [tokens.image, tokens.video], mergeSize: vision.mergeSize }
 }
 
 /** Fills the arrays of a layout. */
@@ -68,7 +74,8 @@ class TokenWriter {
     const cells = images.flatMap((image) => this.#cellsOf(image))
     let next = 0
     ids.forEach((id, token) => {
-      if (id === this.options.imageTokenId && next < cells.length) this.cells[start + token] = cells[next++] as number
+      if (next < cells.length && this.options.visualTokenIds.includes(id))
+        this.cells[start + token] = cells[next++] as number
     })
   }
 

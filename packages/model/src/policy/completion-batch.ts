@@ -4,7 +4,7 @@
  */
 import type { TokenBatch, TokenScores } from '@revisual/rl'
 import { linearLogProb, type Tensor } from '@revisual/tensor'
-import { layOutTokens } from '../network/batch.js'
+import { layoutOptions, layOutTokens } from '../network/batch.js'
 import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
 import { pickRows } from '../network/rows.js'
@@ -24,7 +24,7 @@ export function tokenCount(batch: TokenBatch<ModelPrompt>): number {
 /** Builds the forward pass of a batch with at least one completion token. */
 export function scoreTokens(network: Network, batch: TokenBatch<ModelPrompt>, samplingMask: Float32Array): LazyScores {
   const { device, architecture, weights } = network
-  const { text, tokens, vision } = architecture
+  const { text } = architecture
   if (!(batch.temperature > 0)) {
     throw new RangeError(
       `Token batch: temperature is ${batch.temperature}; it must be > 0 (1 for supervised learning).`,
@@ -34,8 +34,7 @@ export function scoreTokens(network: Network, batch: TokenBatch<ModelPrompt>, sa
   // The last token is predicted, never fed.
   const fed = sequences.map(({ prompt, completionIds }) => ({ prompt, continuation: completionIds.slice(0, -1) }))
   const sharing = new Set(fed.map(({ prompt }) => prompt)).size < fed.length
-  const options = { imageTokenId: tokens.image, mergeSize: vision.mergeSize }
-  const layout = layOutTokens(fed, options, sharing ? 'shared' : 'packed')
+  const layout = layOutTokens(fed, layoutOptions(architecture), sharing ? 'shared' : 'packed')
   const predictors = sequences.flatMap(({ completionIds }, index) => {
     const [last, next] = [layout.lastPromptPlace[index] as number, layout.continuationPlace[index] as number]
     return completionIds.map((_, t) => (t === 0 ? last : next + t - 1))

@@ -1,15 +1,17 @@
 import { describe, expect, it } from 'vitest'
 import type { GridThw } from '../images/processor.js'
-import { ropeIndex } from './rope-index.js'
+import { ropeIndex, type RopeIndexOptions, type VisualItem } from './rope-index.js'
+import { positionTaps } from './position-table.js'
 import { TextRotary, visionRotary } from './rotary.js'
 import { patchCoordinates, windowOrder } from './windows.js'
 
-const [S, E, I] = [101, 102, 103]
+const [S, E, I, V] = [101, 102, 103, 104]
 const image = (count: number) => new Array<number>(count).fill(I)
-const options = { imageTokenId: I, mergeSize: 2 }
+const options = { imageTokenId: I, videoTokenId: V, mergeSize: 2, videoTime: { kind: 'frames' } } as const
 
-function rows(ids: number[], grids: GridThw[]) {
-  const { positions, nextPosition } = ropeIndex(ids, grids, options)
+function rows(ids: number[], items: (GridThw | VisualItem)[], other: Partial<RopeIndexOptions> = {}) {
+  const visual = items.map((item) => ('grid' in item ? item : { grid: item }))
+  const { positions, nextPosition } = ropeIndex(ids, visual, { ...options, ...other })
   const T = ids.length
   return {
     t: [...positions.slice(0, T)],
@@ -46,8 +48,54 @@ describe('ropeIndex', () => {
     })
   })
 
+  describe('of a video', () => {
+    const ids = [1, S, ...new Array<number>(12).fill(V), E, 5]
+    const video = (secondsPerPatch: number): VisualItem => ({
+      grid: [3, 4, 4],
+      video: { secondsPerPatch, timestamps: [] },
+    })
+    const seconds = { videoTime: { kind: 'seconds', tokensPerSecond: 2 } } as const
+    const fours = (...times: number[]) => times.flatMap((time) => [time, time, time, time])
+
+    it('runs t by seconds, and text goes on after all of it', () => {
+      const whole = rows(ids, [video(1)], seconds)
+      expect(whole.t).toEqual([0, 1, ...fours(2, 4, 6), 7, 8])
+      expect(whole.h.slice(2, 14)).toEqual([2, 2, 3, 3, 2, 2, 3, 3, 2, 2, 3, 3])
+      expect(whole.delta).toBe(-7)
+      expect(rows(ids, [video(0.5)], seconds).t).toEqual([0, 1, ...fours(2, 3, 4), 5, 6])
+      // Fractions are cut per patch, not accumulated.
+      expect(rows(ids, [video(0.75)], seconds).t).toEqual([0, 1, ...fours(2, 3, 5), 6, 7])
+    })
+
+    it('can go on as transformers 5.18 does', () => {
+      const other = { ...seconds, afterVideo: 'after-extent' } as const
+      expect(rows(ids, [video(1)], other)).toMatchObject({ t: [0, 1, ...fours(2, 4, 6), 4, 5], delta: -9 })
+    })
+
+    it('counts temporal patches where time is not known', () => {
+      expect(rows(ids, [video(9)]).t).toEqual([0, 1, ...fours(2, 3, 4), 5, 6])
+    })
+
+    it('places every frame as an image where timestamps stand in the text', () => {
+      const frames = [1, S, V, V, E, 9, S, V, V, E]
+      const item = { grid: [2, 2, 4], video: { secondsPerPatch: 1, timestamps: [] } } as const
+      expect(rows(frames, [item], { videoTime: { kind: 'timestamps' } })).toEqual({
+        t: [0, 1, 2, 2, 4, 5, 6, 7, 7, 9],
+        h: [0, 1, 2, 2, 4, 5, 6, 7, 7, 9],
+        w: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9],
+        delta: 0,
+      })
+    })
+
+    it('refuses a video where an image should be', () => {
+      const item = { grid: [1, 2, 2], video: { secondsPerPatch: 1, timestamps: [] } } as const
+      expect(() => rows([V, I], [[1, 2, 2], item])).toThrow(/Token 0 should belong to an image.*order of their tokens/s)
+    })
+  })
+
   it('says how many tokens and features there are when they differ', () => {
-    expect(() => ropeIndex([1, ...image(5)], [[1, 4, 6]], options)).toThrow('tokens: 5, features: 6')
+    expect(() => rows([1, ...image(5)], [[1, 4, 6]])).toThrow('tokens: 5, features: 6')
+    expect(() => rows([1, V], [])).toThrow('Video features and video tokens do not match: tokens: 1, features: 0')
   })
 })
 
@@ -110,6 +158,30 @@ describe('rotary tables', () => {
     ;[...expected, ...expected].forEach((value, j) => expect(cos[j]).toBeCloseTo(value, 4))
     const { sin } = visionRotary(Int32Array.of(1, 0), 16, 10000)
     expect([...sin.slice(4)]).toEqual([0, 0, 0, 0])
+  })
+
+  it('deals the frequencies to t, h and w in turn, with a tail of t', () => {
+    const text = { headSize: 128, ropeTheta: 5e6, mropeSections: [24, 20, 20], mropeLayout: 'interleaved' } as const
+    const { cos } = new TextRotary(text).table(Int32Array.of(7, 11, 13))
+    const owner = (j: number) => (j < 60 && j % 3 === 1 ? 11 : j < 60 && j % 3 === 2 ? 13 : 7)
+    for (let j = 0; j < 64; j++) expect(cos[j]).toBeCloseTo(Math.cos(owner(j) * 5e6 ** (-j / 64)), 6)
+  })
+
+  it('stretches a table of positions over a grid, corners on corners', () => {
+    const coordinates = patchCoordinates([[2, 4, 2]], 2)
+    const { rows, weights } = positionTaps([[2, 4, 2]], coordinates, 3)
+    // A table that holds y + 10·x gives the stretched coordinates back.
+    const read = (patch: number) =>
+      rows.reduce((sum, taps, corner) => {
+        const row = taps[patch] as number
+        return sum + (Math.floor(row / 3) + 10 * (row % 3)) * (weights[corner]?.[patch] as number)
+      }, 0)
+    for (let patch = 0; patch < 16; patch++) {
+      const [y, x] = [coordinates[patch * 2] as number, coordinates[patch * 2 + 1] as number]
+      expect(read(patch)).toBeCloseTo((y * 2) / 3 + 10 * (x * 2), 5)
+    }
+    // One row of patches reads the table's first.
+    expect(positionTaps([[1, 1, 1]], Int32Array.of(0, 0), 3).rows[0]?.[0]).toBe(0)
   })
 
   it('deals the frequencies to t, h and w in chunks', () => {
