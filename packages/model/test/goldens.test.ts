@@ -31,6 +31,7 @@ describe('cases of transformers 5.18', () => {
     ['qwen2_5_vl-text', text],
     ['qwen2_5_vl-tied-bf16-sharded', full],
     ['qwen3_vl', [...full, 'deepstack']],
+    ['qwen2_5_vl-lora', ['logits', 'adamw_losses', 'adamw_grad_norms']],
   ] as const)('%s', async (name, quantities) => {
     const report = await runModelCase(fixture(`models/${name}`), device)
     expect(report).toMatchObject({ ok: true, beyond: [], ignored: [] })
@@ -96,7 +97,7 @@ describe('the runner', () => {
   })
 
   it('finds cases in a folder, and a case that is the folder', () => {
-    expect(findCases(fixture('models')).length).toBe(5)
+    expect(findCases(fixture('models')).length).toBe(6)
     expect(findCases(fixture('models/qwen3_vl'))).toEqual([fixture('models/qwen3_vl')])
     expect(() => findCases(join(scratch, 'nothing'))).toThrow(/does not exist/)
   })

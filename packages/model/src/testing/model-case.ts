@@ -67,17 +67,19 @@ export async function runModelCase(directory: string, device: Device): Promise<M
     try {
       return await new CaseRun(modelCase, model).report()
     } finally {
-      model.parameters.dispose()
+      model.dispose()
     }
   } catch (error) {
     return { case: name, ok: false, problem: error instanceof Error ? error.message : String(error) }
   }
 }
 
-async function loadCaseModel({ base, isAdapter, directory }: ModelCase, device: Device): Promise<VisionLanguageModel> {
-  if (isAdapter) throw new CaseError(`${directory}: adapters are not read yet.`)
-  return loadModel(base, device)
-}
+const loadCaseModel = ({ base, isAdapter, directory }: ModelCase, device: Device) =>
+  loadModel(base, device, isAdapter ? { adapter: directory } : {})
+
+/** Name of a parameter whose gradient a reference gives: of a model, or of an adapter as PEFT names it. */
+const learnedName = (name: string) =>
+  parameterName(name.replace(/^base_model\.model\./, '').replace(/\.(lora_[AB])\.default\./, '.$1.'))
 
 const isBfloat16 = ({ parts }: VisionLanguageModel) => {
   const { json } = parts.config
@@ -234,7 +236,7 @@ class CaseRun {
     const values = new Map((await device.read(gradients)).map((value, index) => [names[index] as string, value]))
     if (json.has('loss')) this.#note('loss', Math.abs((await loss.item()) - json.number('loss')))
     const gradientOf = (name: string) => {
-      const value = values.get(parameterName(name))
+      const value = values.get(learnedName(name))
       if (!value) throw new CaseError(`${this.modelCase.directory}: there is no parameter '${name}'.`)
       return value
     }
