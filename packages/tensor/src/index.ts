@@ -75,6 +75,7 @@ export {
 } from './ops/view.js'
 export { concat, stack } from './ops/concat.js'
 export { linear, matmul } from './ops/matmul.js'
+export { quantize, QuantizedWeight, type QuantizeOptions } from './ops/quantized.js'
 export { assign } from './ops/assign.js'
 export { kernel, type KernelOptions } from './ops/kernel.js'
 export { attention } from './ops/fused/attention.js'
@@ -99,6 +100,7 @@ export {
   type SafetensorsInput,
 } from './io/safetensors.js'
 export { SafetensorsFolder } from './io/sharded.js'
+export { uploadSafetensors } from './io/upload.js'
 export {
   constant,
   cosineDecay,

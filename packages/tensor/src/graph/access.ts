@@ -288,7 +288,8 @@ export class Bindings {
     window: Window,
     vector: boolean,
   ): (index: string) => string {
-    const groups = { low: span.low / groupSize, high: Math.floor(span.high / groupSize) }
+    // Behind the codes lie the scales: the window may show some of them.
+    const groups = { low: span.low / groupSize, high: Math.min(Math.floor(span.high / groupSize), scales.size - 1) }
     const scale = this.reading(scales, groups, false)
     const shift = this.word(Math.log2(groupSize) - (vector ? 2 : 0))
     const first = groups.low - scale.base

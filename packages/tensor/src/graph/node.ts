@@ -104,7 +104,7 @@ export class Node implements BufferUse {
   version = 0
   /** In-place writes that have not run yet, in program order. */
   pendingWrites: Node[] = []
-  /** Of an arena: the nodes that live inside it and are written with it. */
+  /** Nodes that share its memory and are written with it: those inside an arena, the codes of a quantised weight. */
   parts: readonly Node[] = []
   /** Of codes (dtype q8, q4): their scales. */
   quantization: Quantization | null = null
@@ -120,8 +120,10 @@ export class Node implements BufferUse {
     this.size = sizeOf(shape)
   }
 
+  /** Bytes of the value; of codes with their scales behind them. */
   get bytes(): number {
-    return this.size * bytesPerElement[this.dtype]
+    const bytes = this.size * bytesPerElement[this.dtype]
+    return this.quantization ? Math.ceil(bytes / 256) * 256 + this.quantization.scales.bytes : bytes
   }
 
   describe(): string {

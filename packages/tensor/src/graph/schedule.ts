@@ -193,7 +193,8 @@ function positionOf({ root, leaves, members }: FusedKernel, uses: ReadonlyMap<No
   )
     return root.id
   const others = leaves.filter(({ node }) => node !== target)
-  if ((uses.get(target) ?? []).some(({ consumer }) => !members.has(consumer))) return root.id
+  const sharing = [target, ...target.parts]
+  if (sharing.some((node) => (uses.get(node) ?? []).some(({ consumer }) => !members.has(consumer)))) return root.id
   return others.reduce((latest, { node }) => Math.max(latest, node.storage ? 0 : node.id + 0.5), 0)
 }
 
@@ -250,7 +251,7 @@ export function reachable(kernels: readonly FusedKernel[], roots: readonly Node[
 
 /** Sources a node changes in place, those inside a written arena included. */
 export function writtenBy(node: Node): readonly Node[] {
-  if (node.spec.kind === 'assign') return [node.spec.target]
+  if (node.spec.kind === 'assign') return [node.spec.target, ...node.spec.target.parts]
   if (node.spec.kind !== 'kernel') return []
   return node.spec.writes.flatMap((write) => [write.node, ...write.node.parts])
 }

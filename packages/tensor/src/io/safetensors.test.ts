@@ -59,6 +59,9 @@ describe('reading', () => {
   test('loads single tensors by name and names those it has when one is missing', async () => {
     await using open = await SafetensorsFile.open(fixture)
     expect([...(await open.loadFloat32('scalar'))]).toEqual([42])
+    const row = await open.loadRows('weight', 1, 2)
+    expect([row.shape, ...toFloat32(row)]).toEqual([[1, 3], Math.fround(1e30), -0, 7])
+    await expect(open.loadRows('weight', 1, 3)).rejects.toThrow(/'weight' \[2, 3\] has no rows 1\.\.3/)
     await expect(open.load('wieght')).rejects.toThrow(/no tensor 'wieght' among 10/)
   })
 

@@ -39,7 +39,7 @@ describe('storage', () => {
     for (const size of [values.length, 8]) {
       const x = device.current.tensor(values.subarray(0, size))
       const read = await x.cast('bf16').read()
-      const bits = ops.toBfloat16Bits(read as Float32Array)
+      const bits = ops.toBfloat16Bits(read)
       bits.forEach((pattern, i) => {
         const flushed = i >= words.length && (pattern & 0x7fff) === 0
         if (!flushed) expect(pattern.toString(16), `element ${i}`).toBe(expected[i]?.toString(16))
@@ -78,6 +78,20 @@ describe('storage', () => {
       const expected = Array.from({ length: 21 }, (_, i) => (i === 13 ? -1 : i % 7 >= 2 && i % 7 < 5 ? i * 10 : i))
       expect([...(await x.read())]).toEqual(expected)
     }
+  })
+
+  test('tensors of a file go up as they lie there, or in the type asked for', async () => {
+    const { current } = device
+    using _scope = current.scope()
+    const values = Float32Array.from([1, -2.5, 3.140625, 65536])
+    const file = { dtype: 'BF16', shape: [2, 2], data: ops.fromFloat32(values, 'BF16') } as const
+    const held = ops.uploadSafetensors(current, file)
+    expect([held.dtype, held.shape, ...(await held.read())]).toEqual(['bf16', [2, 2], ...values])
+    expect(ops.uploadSafetensors(current, file, 'f32').dtype).toBe('f32')
+    const words = { dtype: 'I64', shape: [1], data: new Uint8Array(BigInt64Array.from([7n]).buffer) } as const
+    expect(await ops.uploadSafetensors(current, words).item()).toBe(7)
+    const odd = new Uint8Array([0, ...new Uint8Array(Float32Array.of(5, 6).buffer)]).subarray(1)
+    expect([...(await ops.uploadSafetensors(current, { dtype: 'F32', shape: [2], data: odd }).read())]).toEqual([5, 6])
   })
 
   test('rows are written piece by piece; a piece that ends within a word is refused', async () => {
