@@ -226,7 +226,7 @@ export class Device {
     if (data.length !== tensor.size) {
       throw new ShapeError(`write(): ${data.length} values for a tensor of ${tensor.size} elements.`)
     }
-    if (bytesPerElement[node.dtype] === 2 && tensor.size % 2 === 1 && tensor.size !== node.size) {
+    if (bytesPerElement[node.dtype] === 2 && tensor.size % 2 === 1 && layout.offset + tensor.size !== node.size) {
       throw new ShapeError(`write(): a run of ${tensor.size} ${node.dtype} ends within a word; write an even number.`)
     }
     this.upload(node, data, skip)
