@@ -1,5 +1,5 @@
 /**
- * `@revisual/model`: Qwen2.5-VL on WebGPU, config-driven, with its processing, generation and checkpoints, and a policy for
+ * `@revisual/model`: Qwen2-VL, Qwen2.5-VL and Qwen3-VL on WebGPU, config-driven, with its processing, generation and checkpoints, and a policy for
  * `@revisual/rl`.
  */
 export type { Architecture, ModelConfig, TextArchitecture, VisionArchitecture } from './config/architecture.js'
@@ -21,6 +21,7 @@ export {
 export { samplingMask } from './generation/sampling-mask.js'
 export type { AlphaMode, EncodedImage } from './images/decode.js'
 export { prepareImage, type GridThw, type PreparedImage, type ProcessorConfig } from './images/processor.js'
+export { sampleFrames, type FrameSampling, type VideoBudget, type VideoFrames } from './images/video.js'
 export { createModel, VisionLanguageModel, type CreateOptions, type ModelParts } from './model.js'
 export { parameterCount } from './network/parameters.js'
 export { createPolicy, type ModelPolicy, type PolicyOptions } from './policy/policy.js'

@@ -186,9 +186,10 @@ export function fallbackParts(
   config: ModelConfig,
   chatTemplate: string | null,
   processorJson: unknown,
+  videoProcessorJson?: unknown,
 ): Pick<ModelParts, 'template' | 'processor'> {
   return {
     template: new ChatTemplate(chatTemplate ?? qwenChatTemplate),
-    processor: parseProcessorConfig(processorJson, config.architecture.vision),
+    processor: parseProcessorConfig(processorJson, config.architecture, videoProcessorJson),
   }
 }

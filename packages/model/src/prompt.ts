@@ -1,26 +1,35 @@
 /**
- * A prompt as the model reads it: messages through the chat template, images through the processor, image placeholders
+ * A prompt as the model reads it: messages through the chat template, images and videos through the processor, placeholders
  * expanded to one token per merged cell, M-RoPE positions. Made once per prompt; everything after works on plain arrays.
  */
 import type { ModelConfig } from './config/architecture.js'
-import type { EncodedImage } from './images/decode.js'
-import { prepareImage, type PreparedImage, type ProcessorConfig } from './images/processor.js'
+import type { AlphaMode, EncodedImage } from './images/decode.js'
+import { defaultVideoBudget, prepareImage, type PreparedImage, type ProcessorConfig } from './images/processor.js'
+import { prepareVideo, type VideoFrames } from './images/video.js'
 import { ropeIndex, type RopeIndex } from './positions/rope-index.js'
 import type { ChatMessage, ChatTemplate } from './text/chat-template.js'
+import { expandPlaceholders } from './text/placeholders.js'
 import type { Tokenizer } from './text/tokenizer.js'
 
 export interface ModelPrompt extends RopeIndex {
   /** The rendered template, placeholders not expanded. */
   readonly text: string
-  /** Token ids with every image placeholder repeated once per visual token. */
+  /** Token ids with every placeholder repeated once per visual token. */
   readonly ids: readonly number[]
+  /** Images and videos in the order of their tokens. */
   readonly images: readonly PreparedImage[]
 }
 
-/** A conversation and its images, in the order of the messages' image parts. */
+/** A conversation with its images and videos, each in the order of the messages' parts of its kind. */
 export interface PromptInput {
   readonly messages: readonly ChatMessage[]
   readonly images?: readonly EncodedImage[]
+  readonly videos?: readonly VideoFrames[]
+  /** Bounds of an image's area in pixels. Default: the checkpoint's, which allow 16,384 tokens an image. */
+  readonly minPixels?: number
+  readonly maxPixels?: number
+  /** What becomes of transparency. Default `white`. */
+  readonly alpha?: AlphaMode
 }
 
 /** One user turn: the images, then the question. */
@@ -38,7 +47,11 @@ export interface Processing {
   readonly processor: ProcessorConfig
 }
 
-/** Ids with image placeholders expanded, and positions. */
+/**
+ * Ids with placeholders expanded, and positions.
+ * @param images images and videos in the order of their tokens.
+ * @throws {RangeError} when tokens and images do not match.
+ */
 export function promptFromIds(
   config: ModelConfig,
   text: string,
@@ -52,26 +65,23 @@ export function promptFromIds(
 
 /**
  * Prepares a prompt.
- * @throws {RangeError} when image parts and images do not match, or the prompt is empty.
+ * @throws {RangeError} when parts and images or videos do not match, or the prompt is empty.
  */
 export async function preparePrompt(processing: Processing, input: PromptInput): Promise<ModelPrompt> {
-  const { config, tokenizer, template, processor } = processing
-  const { tokens, vision } = config.architecture
-  const runs = template.render(input.messages, tokenizer)
-  const rendered = tokenizer.encodeRuns(runs)
-  const images = await Promise.all((input.images ?? []).map((image) => prepareImage(image, processor)))
-  const placeholders = rendered.filter((id) => id === tokens.image).length
-  if (placeholders !== images.length) {
-    throw new RangeError(
-      `The messages hold ${placeholders} image parts, but ${images.length} images were given. Give one image per part.`,
-    )
+  const { config, tokenizer, template } = processing
+  const { minPixels, maxPixels, alpha } = input
+  const processor = {
+    ...processing.processor,
+    ...(minPixels === undefined ? {} : { minPixels }),
+    ...(maxPixels === undefined ? {} : { maxPixels }),
   }
-  let image = 0
-  const ids = rendered.flatMap((id) => {
-    if (id !== tokens.image) return [id]
-    const [t, h, w] = (images[image++] as PreparedImage).grid
-    return new Array<number>((t * h * w) / vision.mergeSize ** 2).fill(tokens.image)
-  })
+  const budget = processor.video ?? defaultVideoBudget(config.architecture)
+  const runs = template.render(input.messages, tokenizer)
+  const [images, videos] = await Promise.all([
+    Promise.all((input.images ?? []).map((image) => prepareImage(image, processor, alpha))),
+    Promise.all((input.videos ?? []).map((video) => prepareVideo(video, processor, budget, alpha))),
+  ])
+  const { ids, items } = expandPlaceholders(runs, { images, videos }, config.architecture, tokenizer)
   if (ids.length === 0) throw new RangeError('The prompt is empty: give at least one message with content.')
-  return promptFromIds(config, runs.map((run) => run.text).join(''), ids, images)
+  return promptFromIds(config, runs.map((run) => run.text).join(''), ids, items)
 }

@@ -39,6 +39,15 @@ async function readChatTemplate(directory: string, tokenizerConfig: JsonObject):
   return typeof template === 'string' ? template : null
 }
 
+/** Settings of images and of videos: files of their own, or both in `processor_config.json`. */
+async function readProcessorFiles(directory: string): Promise<[image: unknown, video: unknown]> {
+  const both = await readJson(directory, 'processor_config.json')
+  return [
+    (await readJson(directory, 'preprocessor_config.json')) ?? both?.['image_processor'],
+    (await readJson(directory, 'video_preprocessor_config.json')) ?? both?.['video_processor'],
+  ]
+}
+
 export interface LoadOptions {
   /**
    * An adapter over the then frozen weights: a PEFT folder, or settings for a fresh one. `seed` (default 0) decides its
@@ -135,7 +144,7 @@ export async function loadModel(
     ...fallbackParts(
       config,
       await readChatTemplate(directory, tokenizerConfig),
-      await readJson(directory, 'preprocessor_config.json'),
+      ...(await readProcessorFiles(directory)),
     ),
     ...generationParts(config, (await readJson(directory, 'generation_config.json')) ?? {}),
   }

@@ -132,7 +132,12 @@ export async function saveModel(
       ['generation_config.json', () => writeJson(temporary, 'generation_config.json', generationJson)],
       [
         'preprocessor_config.json',
-        () => writeJson(temporary, 'preprocessor_config.json', processorConfigJson(processor)),
+        () =>
+          writeJson(
+            temporary,
+            'preprocessor_config.json',
+            processorConfigJson(processor, config.architecture.modelType),
+          ),
       ],
       ['chat_template.jinja', () => writeFile(join(temporary, 'chat_template.jinja'), template.source)],
       ...(tokenizer

@@ -1,6 +1,6 @@
 /**
  * Encoded image bytes into 8-bit RGB: orientation from EXIF applied, transparency composited on white with Pillow's
- * rounding (or dropped, as transformers' `convert("RGB")` does).
+ * rounding (or dropped, as transformers' `convert("RGB")` does). Embedded colour profiles are ignored, as Pillow does.
  */
 import sharp from 'sharp'
 import type { RgbImage } from './resize.js'
@@ -14,7 +14,7 @@ export type AlphaMode = 'white' | 'drop'
 export async function decodeImage(image: EncodedImage, alpha: AlphaMode = 'white'): Promise<RgbImage> {
   let decoded
   try {
-    decoded = await sharp(image)
+    decoded = await sharp(image, { ignoreIcc: true })
       .rotate()
       .toColourspace('srgb')
       .ensureAlpha()

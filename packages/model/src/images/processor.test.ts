@@ -7,11 +7,11 @@ import { decodeImage } from './decode.js'
 import {
   nanoProcessorConfig,
   parseProcessorConfig,
-  patchify,
   prepareImage,
   processorConfigJson,
   type ProcessorConfig,
 } from './processor.js'
+import { patchify } from './patches.js'
 import { resizeBicubic } from './resize.js'
 import { smartResize } from './smart-resize.js'
 
@@ -80,7 +80,7 @@ describe('prepareImage', () => {
 
   it('gives the known mean of a white image', () => {
     const white = { width: 224, height: 224, data: new Uint8Array(224 * 224 * 3).fill(255) }
-    const { grid, pixelValues } = patchify(white, qwen)
+    const { grid, pixelValues } = patchify([white], qwen)
     expect(grid).toEqual([1, 16, 16])
     expect(pixelValues.reduce((sum, value) => sum + value, 0) / pixelValues.length).toBeCloseTo(2.0503724, 5)
   })
@@ -138,16 +138,16 @@ describe('resizeBicubic', () => {
 })
 
 describe('processor config', () => {
-  const { vision } = nanoConfig().architecture
+  const { architecture } = nanoConfig()
 
   it('round-trips', () => {
-    const config = nanoProcessorConfig(vision)
-    expect(parseProcessorConfig(processorConfigJson(config), vision)).toEqual(config)
+    const config = nanoProcessorConfig(architecture.vision)
+    expect(parseProcessorConfig(processorConfigJson(config), architecture)).toEqual(config)
   })
 
   it('reads pixel counts under size, and refuses another patch size than the model has', () => {
-    const config = parseProcessorConfig({ size: { shortest_edge: 784, longest_edge: 9000 } }, vision)
+    const config = parseProcessorConfig({ size: { shortest_edge: 784, longest_edge: 9000 } }, architecture)
     expect(config).toMatchObject({ minPixels: 784, maxPixels: 9000 })
-    expect(() => parseProcessorConfig({ patch_size: 14 }, vision)).toThrow(/patch_size/)
+    expect(() => parseProcessorConfig({ patch_size: 14 }, architecture)).toThrow(/patch_size/)
   })
 })

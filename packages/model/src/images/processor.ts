@@ -1,12 +1,14 @@
 /**
- * An image into the rows the vision tower reads: smart resize, rescale and normalise, cut into patches in merge-block
- * order. Source: transformers `models/qwen2_vl/image_processing_qwen2_vl.py`.
+ * An image into the rows the vision tower reads, and the settings for it: smart resize, rescale and normalise, patches.
+ * Source: transformers `models/qwen2_vl/image_processing_qwen2_vl.py`.
  */
-import type { VisionArchitecture } from '../config/architecture.js'
+import type { Architecture, ModelType, VisionArchitecture } from '../config/architecture.js'
 import { isJsonObject, JsonReader, type JsonObject } from '../config/json.js'
 import { decodeImage, type AlphaMode, type EncodedImage } from './decode.js'
-import { resizeBicubic, type RgbImage } from './resize.js'
+import { patchify } from './patches.js'
+import { resizeBicubic } from './resize.js'
 import { smartResize } from './smart-resize.js'
+import type { VideoBudget } from './video.js'
 
 export interface ProcessorConfig {
   readonly patchSize: number
@@ -17,6 +19,8 @@ export interface ProcessorConfig {
   /** Per channel, in units of 1 = white. */
   readonly mean: readonly number[]
   readonly std: readonly number[]
+  /** Bounds of videos. Default: those of the family. */
+  readonly video?: VideoBudget
 }
 
 /** Frames, rows and columns of an image in patches. */
@@ -39,13 +43,43 @@ export interface PreparedImage {
   readonly video?: VideoTiming
 }
 
-/** Reads `preprocessor_config.json`; fields it lacks take the class defaults of Qwen2-VL's processor. */
-export function parseProcessorConfig(json: unknown, vision: VisionArchitecture): ProcessorConfig {
-  const reader = new JsonReader(isJsonObject(json) ? json : {}, 'preprocessor_config.json')
-  // In this family `size` holds pixel counts under names that say edges.
+type Defaults = Pick<ProcessorConfig, 'minPixels' | 'maxPixels' | 'mean' | 'std'> & { readonly processorClass: string }
+
+const clip = { mean: [0.48145466, 0.4578275, 0.40821073], std: [0.26862954, 0.26130258, 0.27577711] }
+const halves = { mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5] }
+const classDefaults = { minPixels: 56 * 56, maxPixels: 28 * 28 * 1280, ...clip }
+
+/** For fields a checkpoint's file lacks: the class defaults of Qwen2-VL's processor, the published values of Qwen3-VL. */
+const defaults: Record<ModelType, Defaults> = {
+  qwen2_vl: { ...classDefaults, processorClass: 'Qwen2VLProcessor' },
+  qwen2_5_vl: { ...classDefaults, processorClass: 'Qwen2_5_VLProcessor' },
+  qwen3_vl: { minPixels: 65536, maxPixels: 16777216, ...halves, processorClass: 'Qwen3VLProcessor' },
+}
+
+type ProcessorArchitecture = Pick<Architecture, 'modelType' | 'vision'>
+
+/** Bounds of areas under either of their names. In this family `size` holds pixel counts under names that say edges. */
+function pixelBounds(reader: JsonReader, fallback: { readonly minPixels: number; readonly maxPixels: number }) {
   const size = reader.childOr('size')
-  const pixels = (key: string, alias: string, fallback: number) =>
-    reader.has(key) ? reader.positiveInteger(key) : size.has(alias) ? size.positiveInteger(alias) : fallback
+  const pixels = (key: string, alias: string, otherwise: number) =>
+    reader.has(key) ? reader.positiveInteger(key) : size.has(alias) ? size.positiveInteger(alias) : otherwise
+  return {
+    minPixels: pixels('min_pixels', 'shortest_edge', fallback.minPixels),
+    maxPixels: pixels('max_pixels', 'longest_edge', fallback.maxPixels),
+  }
+}
+
+/**
+ * Reads `preprocessor_config.json` (or the `image_processor` of a `processor_config.json`) and
+ * `video_preprocessor_config.json`.
+ */
+export function parseProcessorConfig(
+  json: unknown,
+  architecture: ProcessorArchitecture,
+  videoJson?: unknown,
+): ProcessorConfig {
+  const reader = new JsonReader(isJsonObject(json) ? json : {}, 'preprocessor_config.json')
+  const { vision, modelType } = architecture
   const same = (key: string, expected: number) => {
     reader.oneOf(key, [expected], expected)
     return expected
@@ -54,18 +88,40 @@ export function parseProcessorConfig(json: unknown, vision: VisionArchitecture):
     patchSize: same('patch_size', vision.patchSize),
     temporalPatchSize: same('temporal_patch_size', vision.temporalPatchSize),
     mergeSize: same('merge_size', vision.mergeSize),
-    minPixels: pixels('min_pixels', 'shortest_edge', 56 * 56),
-    maxPixels: pixels('max_pixels', 'longest_edge', 28 * 28 * 1280),
-    mean: reader.has('image_mean') ? reader.numberList('image_mean') : [0.48145466, 0.4578275, 0.40821073],
-    std: reader.has('image_std') ? reader.numberList('image_std') : [0.26862954, 0.26130258, 0.27577711],
+    ...pixelBounds(reader, defaults[modelType]),
+    mean: reader.has('image_mean') ? reader.numberList('image_mean') : defaults[modelType].mean,
+    std: reader.has('image_std') ? reader.numberList('image_std') : defaults[modelType].std,
+    ...(isJsonObject(videoJson) ? { video: parseVideoBudget(videoJson, architecture) } : {}),
   }
 }
 
+/** Bounds of videos where a checkpoint says nothing. */
+export function defaultVideoBudget({ modelType, vision }: ProcessorArchitecture): VideoBudget {
+  const cell = (vision.patchSize * vision.mergeSize) ** 2
+  if (modelType === 'qwen3_vl') return { kind: 'total', minPixels: 4096, maxPixels: 25165824 }
+  return {
+    kind: 'per-frame',
+    minPixels: 128 * cell,
+    maxPixels: 768 * cell,
+    totalPixels: Math.trunc(128000 * cell * 0.9),
+  }
+}
+
+/**
+ * Only Qwen3-VL's file bounds the whole video. The older families' bounds an image's pixels; Qwen's own tools bound frames
+ * instead, and so does this.
+ */
+function parseVideoBudget(json: JsonObject, architecture: ProcessorArchitecture): VideoBudget {
+  const fallback = defaultVideoBudget(architecture)
+  if (fallback.kind === 'per-frame') return fallback
+  return { kind: 'total', ...pixelBounds(new JsonReader(json, 'video_preprocessor_config.json'), fallback) }
+}
+
 /** `preprocessor_config.json` as transformers reads it. */
-export function processorConfigJson(config: ProcessorConfig): JsonObject {
+export function processorConfigJson(config: ProcessorConfig, modelType: ModelType = 'qwen2_5_vl'): JsonObject {
   return {
     image_processor_type: 'Qwen2VLImageProcessor',
-    processor_class: 'Qwen2_5_VLProcessor',
+    processor_class: defaults[modelType].processorClass,
     patch_size: config.patchSize,
     temporal_patch_size: config.temporalPatchSize,
     merge_size: config.mergeSize,
@@ -90,43 +146,6 @@ export function nanoProcessorConfig(vision: VisionArchitecture): ProcessorConfig
   }
 }
 
-/** Patch rows of an RGB image whose sides are multiples of patch·merge. */
-export function patchify(image: RgbImage, config: ProcessorConfig): PreparedImage {
-  const { patchSize, temporalPatchSize, mergeSize, mean, std } = config
-  const h = image.height / patchSize
-  const w = image.width / patchSize
-  const area = patchSize * patchSize
-  const rowSize = 3 * temporalPatchSize * area
-  const normalised = mean.map((channelMean, channel) =>
-    Float32Array.from({ length: 256 }, (_, value) => (value / 255 - channelMean) / (std[channel] ?? 1)),
-  )
-  const pixelValues = new Float32Array(h * w * rowSize)
-  let row = 0
-  for (let blockRow = 0; blockRow < h; blockRow += mergeSize) {
-    for (let blockColumn = 0; blockColumn < w; blockColumn += mergeSize) {
-      for (let cell = 0; cell < mergeSize * mergeSize; cell++, row++) {
-        const top = (blockRow + Math.floor(cell / mergeSize)) * patchSize
-        const left = (blockColumn + (cell % mergeSize)) * patchSize
-        for (let channel = 0; channel < 3; channel++) {
-          const table = normalised[channel] as Float32Array
-          const start = row * rowSize + channel * temporalPatchSize * area
-          for (let y = 0; y < patchSize; y++) {
-            for (let x = 0; x < patchSize; x++) {
-              const byte = image.data[((top + y) * image.width + left + x) * 3 + channel] as number
-              pixelValues[start + y * patchSize + x] = table[byte] as number
-            }
-          }
-          // A still image is repeated over the temporal patch.
-          for (let frame = 1; frame < temporalPatchSize; frame++) {
-            pixelValues.copyWithin(start + frame * area, start, start + area)
-          }
-        }
-      }
-    }
-  }
-  return { grid: [1, h, w], pixelValues }
-}
-
 /** Decodes, resizes, normalises and cuts an image. */
 export async function prepareImage(
   image: EncodedImage,
@@ -137,5 +156,5 @@ export async function prepareImage(
   const { minPixels, maxPixels } = config
   const factor = config.patchSize * config.mergeSize
   const [height, width] = smartResize(rgb.height, rgb.width, { factor, minPixels, maxPixels })
-  return patchify(resizeBicubic(rgb, height, width), config)
+  return patchify([resizeBicubic(rgb, height, width)], config)
 }

@@ -4,7 +4,7 @@
  */
 
 /** Rounds halves to the even neighbour, as Python does; `Math.round(2.5)` is 3. */
-function roundHalfToEven(value: number): number {
+export function roundHalfToEven(value: number): number {
   const floor = Math.floor(value)
   const fraction = value - floor
   if (fraction !== 0.5) return Math.round(value)
@@ -24,23 +24,35 @@ export interface SizeBounds {
  * @throws {RangeError} when one side is more than 200 times the other.
  */
 export function smartResize(height: number, width: number, bounds: SizeBounds): [height: number, width: number] {
-  const { factor, minPixels, maxPixels } = bounds
+  return sizeWithin(height, width, bounds, { rounded: 1, exact: 1 })
+}
+
+/**
+ * The same for several frames, whose pixels count together.
+ * @param frames their number as it is, and rounded to whole temporal patches.
+ */
+export function sizeWithin(
+  height: number,
+  width: number,
+  { factor, minPixels, maxPixels }: SizeBounds,
+  frames: { readonly rounded: number; readonly exact: number },
+): [height: number, width: number] {
   if (Math.max(height, width) / Math.min(height, width) > 200) {
     throw new RangeError(
       `Image of ${width}×${height}: one side is more than 200 times the other. Crop or pad it first.`,
     )
   }
-  const rounded = [roundHalfToEven(height / factor) * factor, roundHalfToEven(width / factor) * factor] as const
-  const area = rounded[0] * rounded[1]
+  const nearest = [roundHalfToEven(height / factor) * factor, roundHalfToEven(width / factor) * factor] as const
+  const area = frames.rounded * nearest[0] * nearest[1]
   if (area > maxPixels) {
-    const beta = Math.sqrt((height * width) / maxPixels)
+    const beta = Math.sqrt((frames.exact * height * width) / maxPixels)
     const shrink = (side: number) => Math.max(factor, Math.floor(side / beta / factor) * factor)
     return [shrink(height), shrink(width)]
   }
   if (area < minPixels) {
-    const beta = Math.sqrt(minPixels / (height * width))
+    const beta = Math.sqrt(minPixels / (frames.exact * height * width))
     const grow = (side: number) => Math.ceil((side * beta) / factor) * factor
     return [grow(height), grow(width)]
   }
-  return [rounded[0], rounded[1]]
+  return [nearest[0], nearest[1]]
 }

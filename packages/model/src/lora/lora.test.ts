@@ -65,7 +65,8 @@ async function goldenPrompt(model: VisionLanguageModel): Promise<{ prompt: Model
 }
 
 const hiddenOf = (network: Network, prompt: ModelPrompt) =>
-  forward(network, layOutTokens([{ prompt, continuation: [] }], { visualTokenIds: [10], mergeSize: 2 }, 'packed')).hidden
+  forward(network, layOutTokens([{ prompt, continuation: [] }], { visualTokenIds: [10], mergeSize: 2 }, 'packed'))
+    .hidden
 
 async function logitsOf(
   model: VisionLanguageModel,

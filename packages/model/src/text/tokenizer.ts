@@ -35,6 +35,7 @@ export class Tokenizer {
   readonly #decoder: HuggingFaceTokenizer
   readonly #added: ReadonlyMap<string, AddedToken>
   readonly #patterns: Record<AddedTokenMode, RegExp | null>
+  readonly #forbidden: Record<AddedTokenMode, ForbiddenTokens>
   /** The token unknown words become, if the model has one. */
   readonly unknownTokenId: number | undefined
   /** Ids that stand for a token. Rows of the embedding beyond them are padding. */
@@ -52,13 +53,11 @@ export class Tokenizer {
     this.#added = new Map(added.map((token) => [token.content, token]))
     this.#encoder = new HuggingFaceTokenizer({ ...json, added_tokens: [] }, config)
     this.#decoder = new HuggingFaceTokenizer(json, config)
-    const pattern = (mode: AddedTokenMode) => {
-      const contents = added.filter(matchers[mode]).map((token) => token.content)
-      // Longest first, so that no token hides a longer one.
-      contents.sort((a, b) => b.length - a.length)
-      return contents.length > 0 ? new RegExp(contents.map(escapeRegExp).join('|'), 'gu') : null
-    }
-    this.#patterns = { all: pattern('all'), text: pattern('text'), none: null }
+    const recognised = (mode: AddedTokenMode) => added.filter(matchers[mode]).map((token) => token.content)
+    const others = (mode: AddedTokenMode) =>
+      forbiddenTokens(added.filter((token) => !matchers[mode](token)).map((token) => token.content))
+    this.#patterns = { all: alternatives(recognised('all')), text: alternatives(recognised('text')), none: null }
+    this.#forbidden = { all: others('all'), text: others('text'), none: others('none') }
     this.usedIds = new Set(this.#decoder.get_vocab(true).values())
     const model = isJsonObject(json['model']) ? json['model'] : {}
     this.unknownTokenId = typeof model['unk_token'] === 'string' ? this.tokenToId(model['unk_token']) : undefined
@@ -105,11 +104,50 @@ export class Tokenizer {
     return this.#decoder.token_to_id(token)
   }
 
-  /** True when the text holds a string that `all` would take for an added token. */
-  holdsAddedToken(text: string): boolean {
-    const pattern = this.#patterns.all
-    return pattern !== null && text.search(pattern) >= 0
+  /** The string of an added token. */
+  addedTokenText(id: number): string | undefined {
+    return [...this.#added.values()].find((token) => token.id === id)?.content
   }
+
+  /**
+   * True when the text holds an added token that `allowed` would not recognise, or begins or ends with a piece of one, which
+   * text next to it could make whole.
+   */
+  touchesAddedToken(text: string, allowed: AddedTokenMode): boolean {
+    const { pattern, starts, ends, longest } = this.#forbidden[allowed]
+    if (pattern === null) return false
+    if (text.search(pattern) >= 0) return true
+    for (let size = 1; size < Math.min(longest, text.length + 1); size++) {
+      if (ends.has(text.slice(0, size)) || starts.has(text.slice(-size))) return true
+    }
+    return false
+  }
+}
+
+/** Strings that would become tokens they may not be. */
+interface ForbiddenTokens {
+  readonly pattern: RegExp | null
+  /** Proper beginnings and endings of the tokens. */
+  readonly starts: ReadonlySet<string>
+  readonly ends: ReadonlySet<string>
+  readonly longest: number
+}
+
+function forbiddenTokens(contents: readonly string[]): ForbiddenTokens {
+  const cuts = (cut: (content: string, size: number) => string) =>
+    new Set(contents.flatMap((content) => Array.from({ length: content.length - 1 }, (_, k) => cut(content, k + 1))))
+  return {
+    pattern: alternatives(contents),
+    starts: cuts((content, size) => content.slice(0, size)),
+    ends: cuts((content, size) => content.slice(-size)),
+    longest: contents.reduce((most, content) => Math.max(most, content.length), 0),
+  }
+}
+
+/** Matches any of the strings, the longest first, so that no token hides a longer one. */
+function alternatives(contents: readonly string[]): RegExp | null {
+  const ordered = [...contents].sort((a, b) => b.length - a.length)
+  return ordered.length > 0 ? new RegExp(ordered.map(escapeRegExp).join('|'), 'gu') : null
 }
 
 function readAddedTokens(json: JsonObject): AddedToken[] {
