@@ -146,13 +146,12 @@ async function download(
   onProgress: ResolveModelOptions['onProgress'],
 ): Promise<string> {
   const access = { hubUrl: hub.endpoint, fetch: hub.fetch, ...(hub.token ? { accessToken: hub.token } : {}) }
-  const { sha: commit } = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...access })
-  if (commit === undefined || !/^[0-9a-f]{40}$/.test(commit))
-    throw new ConfigError(`${id}: the hub named no commit for ${revision}.`)
+  const { sha: commit = '' } = await modelInfo({ name: id, revision, additionalFields: ['sha'], ...access })
+  if (!/^[0-9a-f]{40}$/.test(commit)) throw new ConfigError(`${id}: the hub named no commit for ${revision}.`)
   const there = await repository.files(commit)
   for await (const entry of listFiles({ repo: { type: 'model', name: id }, revision: commit, ...access })) {
     if (entry.type !== 'file' || !wanted.test(entry.path) || there.has(entry.path)) continue
-    const etag = entry.lfs?.oid ?? entry.oid
+    const etag = entry.lfs?.oid ?? entry.oid ?? ''
     if (!/^[0-9a-f]{40,64}$/.test(etag)) throw new ConfigError(`${id}: ${entry.path} has no checksum on the hub.`)
     if (!(await repository.hasBlob(etag))) {
       const open = () =>

@@ -7,8 +7,10 @@ import { ConfigError } from '../config/json.js'
 import type { Weights } from './layers.js'
 import type { ParameterSpec } from './parameters.js'
 
-/** Storage of matrices. `f32` is exact for every checkpoint. */
-export type FrozenDType = 'f32' | 'f16'
+/** Storage of matrices. `f32` is exact for every checkpoint, `bf16` for those that are bf16; `f16` overflows above 65,504. */
+export type FrozenDType = 'f32' | 'bf16' | 'f16'
+
+const stored = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
 
 /** Whether a parameter is a matrix of a linear layer, the embedding or the head. */
 export const isMatrix = ({ name, shape }: Pick<ParameterSpec, 'name' | 'shape'>) =>
@@ -40,8 +42,8 @@ export class FrozenWeights {
   /** Replaces values from element `offset` on. Of a 16-bit matrix, an even number of them unless they end it. */
   write(name: string, offset: number, values: Float32Array): void {
     const tensor = this.get(name)
-    const stored = tensor.dtype === 'f16' ? 'F16' : 'F32'
-    this.device.writeBytes(tensor, offset * (stored === 'F16' ? 2 : 4), fromFloat32(values, stored, name))
+    const dtype = tensor.dtype as FrozenDType
+    this.device.writeBytes(tensor, offset * (dtype === 'f32' ? 4 : 2), fromFloat32(values, stored[dtype], name))
   }
 
   dispose(): void {
