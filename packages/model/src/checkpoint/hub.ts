@@ -9,7 +9,6 @@ import { rm, stat } from 'node:fs/promises'
 import { resolve } from 'node:path'
 import { Readable } from 'node:stream'
 import { pipeline } from 'node:stream/promises'
-import type { ReadableStream } from 'node:stream/web'
 import { downloadFile, HubApiError, listFiles, modelInfo, type ListFileEntry } from '@huggingface/hub'
 import { ConfigError } from '../config/json.js'
 import { CachedRepository, hubCacheFolder, hubToken, isOffline, type HubEnvironment } from './hub-cache.js'
@@ -191,7 +190,7 @@ async function downloadBlob(
     if (bytes < total) {
       const blob = await open()
       if (!blob) throw new ConfigError(`${id}: ${entry.path} is listed but not there.`)
-      const source = Readable.fromWeb(blob.slice(bytes, total).stream() as ReadableStream)
+      const source = Readable.fromWeb(blob.slice(bytes, total).stream())
       source.on('data', (chunk: Uint8Array) =>
         onProgress?.({ file: entry.path, bytes: (bytes += chunk.byteLength), total }),
       )
