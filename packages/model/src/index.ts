@@ -7,9 +7,21 @@ export { ConfigError } from './config/json.js'
 export { nanoConfig, type NanoOptions } from './config/nano.js'
 export { parseConfig } from './config/parse.js'
 export { loadModel, saveAdapter, type LoadOptions } from './checkpoint/folder.js'
+export { resolveModel, type DownloadProgress, type ResolveModelOptions } from './checkpoint/hub.js'
+export { openConfig, openModel, type OpenModelOptions } from './checkpoint/open.js'
+export {
+  checkFits,
+  describePlan,
+  keyValueBytesPerToken,
+  loraParameterCount,
+  planMemory,
+  type MemoryBounds,
+  type MemoryPlan,
+  type PlanOptions,
+} from './checkpoint/plan.js'
 export { saveModel, type SaveOptions } from './checkpoint/save.js'
 export { LoraAdapter } from './lora/adapter.js'
-export { textProjections, type LoraConfig, type LoraOptions, type LoraTargets } from './lora/config.js'
+export { loraConfig, textProjections, type LoraConfig, type LoraOptions, type LoraTargets } from './lora/config.js'
 export { isAdapterFolder, readAdapterConfig } from './lora/folder.js'
 export type { FrozenDType } from './network/frozen-weights.js'
 export {

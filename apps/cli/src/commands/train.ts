@@ -1,6 +1,6 @@
 /** `revisual train`: reads the configuration, assembles the packages, runs the trainer, and fills the run folder. */
 import { dirname, resolve } from 'node:path'
-import { createPolicy, saveModel } from '@revisual/model'
+import { createPolicy, saveAdapter, saveModel } from '@revisual/model'
 import { imageBytes, type Row } from '@revisual/data'
 import { train as runStages, type Evaluation, type StageReport, type TrainHooks } from '@revisual/rl'
 import type { ModelPrompt } from '@revisual/model'
@@ -122,6 +122,9 @@ export async function runTraining(
     folder.writeReport(renderReport(folder, summary))
     if (!interrupted) {
       await saveModel(current.model, folder.model)
+      if (current.model.adapter && 'path' in config.model) {
+        await saveAdapter(current.model, folder.adapter, config.model.path)
+      }
       folder.writeSummary(summary)
     }
     return interrupted

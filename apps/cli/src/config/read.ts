@@ -2,6 +2,7 @@
  * From a YAML file and `--set` overrides to a checked, complete configuration. Everything that can be wrong is said at
  * once, before anything is loaded.
  */
+import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
 import { parseDocument } from 'yaml'
@@ -32,12 +33,18 @@ function withAbsoluteRewards(base: string, stage: StageConfig): StageConfig {
   return { ...stage, rewards }
 }
 
+/** What lies beside the configuration, or is spelt as a path, is a folder; anything else a name on the hub. */
+function modelPath(base: string, path: string): string {
+  const folder = resolve(base, path)
+  return existsSync(folder) || /^[./\\]/.test(path) ? folder : path
+}
+
 /** Makes every path absolute: those of inputs from the configuration's folder, the run folder from the working directory. */
 function resolvePaths(config: RunConfig, base: string): RunConfig {
   return {
     ...config,
     out: resolve(config.out),
-    model: 'path' in config.model ? { path: resolve(base, config.model.path) } : config.model,
+    model: 'path' in config.model ? { ...config.model, path: modelPath(base, config.model.path) } : config.model,
     stages: config.stages.map((stage) => ({
       ...withAbsoluteRewards(base, stage),
       data: stage.data.map(withAbsolutePath(base)),

@@ -178,6 +178,20 @@ const rlStage = z.strictObject({
   ...optimisation,
 })
 
+const moduleNames = z.union([z.array(z.string().min(1)).min(1), z.strictObject({ pattern: z.string().min(1) })])
+
+const lora = z.strictObject({
+  rank: count.default(16),
+  /** Default 2 · rank. */
+  alpha: positive.optional(),
+  dropout: z.number().min(0).lt(1).default(0),
+  /** Scale alpha / √rank instead of alpha / rank. */
+  rslora: z.boolean().default(false),
+  /** Layers by name, by pattern over their paths, or all linear ones. Default: the projections of the text decoder. */
+  targets: z.union([z.literal('all-linear'), moduleNames]).optional(),
+  exclude: moduleNames.optional(),
+})
+
 const stage = z.discriminatedUnion('kind', [sftStage, rlStage])
 export type StageConfig = z.infer<typeof stage>
 export type SftStageConfig = z.infer<typeof sftStage>
@@ -194,10 +208,19 @@ export const runConfig = z.strictObject({
     })
     .prefault({}),
   model: z.union([
-    z.strictObject({
-      /** A model folder in Hugging Face layout. */
-      path: z.string().min(1),
-    }),
+    z
+      .strictObject({
+        /** A model folder in Hugging Face layout, a model of the hub (`org/name`, `org/name@revision`), or an adapter of either. */
+        path: z.string().min(1),
+        /** Storage of the frozen weights an adapter lies on. Weights that learn themselves are f32. */
+        dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
+        /** Train a LoRA adapter over the frozen weights instead of the weights; null: all weights learn. */
+        lora: lora.nullable().default(null),
+      })
+      .refine(({ dtype, lora }) => dtype === 'f32' || lora !== null, {
+        path: ['dtype'],
+        message: 'weights that learn are f32; give lora too, so that they are frozen',
+      }),
     z.strictObject({
       /** Fresh weights of a built-in architecture. */
       preset: z.enum(['nano']),

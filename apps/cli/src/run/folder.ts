@@ -29,6 +29,7 @@ const OWN_ENTRIES = new Set([
   'samples',
   'checkpoints',
   'model',
+  'adapter',
   'report.html',
   'summary.json',
 ])
@@ -53,6 +54,11 @@ export class RunFolder {
 
   get model(): string {
     return join(this.path, 'model')
+  }
+
+  /** The adapter of a run that trained one; `model` then has it merged in. */
+  get adapter(): string {
+    return join(this.path, 'adapter')
   }
 
   /** Samples of a held-out evaluation. */

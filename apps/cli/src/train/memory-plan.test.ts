@@ -1,7 +1,7 @@
-import { nanoConfig } from '@revisual/model'
+import { keyValueBytesPerToken, nanoConfig } from '@revisual/model'
 import { expect, it } from 'vitest'
 import { checkConfig } from '../config/read.js'
-import { keyValueBytesPerToken, memoryPlan, stageMemory } from './memory-plan.js'
+import { memoryPlan, stageMemory } from './memory-plan.js'
 
 const { architecture } = nanoConfig()
 const stage = {

@@ -3,9 +3,10 @@
  * states are exact; activations are an upper estimate: what the backward pass keeps of a full micro-batch, counted
  * layer by layer in f32, the score matrices of composed attention apart because they depend on the lengths.
  */
-import { parameterCount, type Architecture } from '@revisual/model'
+import { keyValueBytesPerToken, parameterCount, planMemory, type Architecture, type PlanOptions } from '@revisual/model'
 import type { RunConfig, StageConfig } from '../config/schema.js'
 import { bytesText, textTable } from '../terminal/table.js'
+import { planOptions } from './model.js'
 
 const FLOAT = 4
 
@@ -32,30 +33,34 @@ function decoderValuesPerToken({ text }: Architecture): number {
   return text.layers * layer + 2 * text.hiddenSize
 }
 
-/** Bytes of keys and values per token. */
-export function keyValueBytesPerToken({ text }: Architecture): number {
-  return text.layers * 2 * text.keyValueHeads * text.headSize * FLOAT
-}
-
-export function stageMemory(architecture: Architecture, stage: StageConfig): StageMemory {
-  const weights = parameterCount(architecture) * FLOAT
+export function stageMemory(architecture: Architecture, stage: StageConfig, learning: PlanOptions = {}): StageMemory {
+  const { parts } = planMemory(architecture, learning)
+  const bytesOf = (...names: string[]) =>
+    parts.filter(({ name }) => names.includes(name)).reduce((sum, { bytes }) => sum + bytes, 0)
+  const weights = bytesOf('embedding and head', 'text', 'vision', 'adapter')
+  // Over frozen weights the reference is the model without its adapter.
+  const copied = learning.learns === undefined || learning.learns === 'all' ? weights : 0
   const sequences = stage.kind === 'rl' ? stage.promptsPerStep * stage.groupSize : 0
   const length = stage.kind === 'rl' ? stage.sampling.maxTokens : 0
   return {
     stage: stage.name,
     weights,
-    gradients: weights,
-    optimizer: 2 * weights,
-    reference: stage.kind === 'rl' && stage.kl !== null ? weights : 0,
+    gradients: bytesOf('gradients'),
+    optimizer: bytesOf('AdamW moments'),
+    reference: stage.kind === 'rl' && stage.kl !== null ? copied : 0,
     activations: stage.tokensPerMicroBatch * decoderValuesPerToken(architecture) * FLOAT,
     keyValueCache: sequences * length * keyValueBytesPerToken(architecture),
   }
 }
 
 /** The plan of all stages as text. */
-export function memoryPlan(architecture: Architecture, { stages }: RunConfig): string {
-  const rows = stages.map((stage) => {
-    const { weights, gradients, optimizer, reference, activations, keyValueCache } = stageMemory(architecture, stage)
+export function memoryPlan(architecture: Architecture, config: RunConfig): string {
+  const rows = config.stages.map((stage) => {
+    const { weights, gradients, optimizer, reference, activations, keyValueCache } = stageMemory(
+      architecture,
+      stage,
+      planOptions(config),
+    )
     // Rollout and update do not overlap.
     const peak = weights + gradients + optimizer + reference + Math.max(activations, keyValueCache)
     return [stage.name, ...[weights, gradients, optimizer, reference, activations, keyValueCache, peak].map(bytesText)]

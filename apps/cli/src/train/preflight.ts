@@ -1,21 +1,19 @@
 /** Everything of a run that can be found wrong without a GPU: model folder, data, rewards. */
-import { existsSync, readFileSync } from 'node:fs'
-import { join } from 'node:path'
-import { nanoConfig, parseConfig, type Architecture } from '@revisual/model'
+import { planMemory, type Architecture } from '@revisual/model'
 import type { RunConfig } from '../config/schema.js'
 import { ConfigError, messageOf } from '../errors.js'
 import { openRows } from './data.js'
+import { planOptions, startArchitecture } from './model.js'
 import { openRewards } from './rewards.js'
 
-function architectureOf({ model }: RunConfig): Architecture {
-  if ('preset' in model) return nanoConfig().architecture
-  const path = join(model.path, 'config.json')
-  if (!existsSync(path))
-    throw new ConfigError(`model.path: ${model.path} is not a model folder (it has no config.json).`)
+/** The architecture, and whether the adapter that is asked for finds layers in it. */
+async function architectureOf(config: RunConfig): Promise<Architecture> {
   try {
-    return parseConfig(JSON.parse(readFileSync(path, 'utf8')) as { [key: string]: unknown }).architecture
+    const architecture = await startArchitecture(config)
+    planMemory(architecture, planOptions(config))
+    return architecture
   } catch (error) {
-    throw new ConfigError(`model.path: ${path}: ${messageOf(error)}`)
+    throw new ConfigError(`model: ${messageOf(error)}`)
   }
 }
 
@@ -24,7 +22,7 @@ function architectureOf({ model }: RunConfig): Architecture {
  * @throws {ConfigError} naming what cannot be used.
  */
 export async function preflight(config: RunConfig, baseDir: string): Promise<Architecture> {
-  const architecture = architectureOf(config)
+  const architecture = await architectureOf(config)
   for (const [index, stage] of config.stages.entries()) {
     try {
       await openRows(stage.data, config.seed)

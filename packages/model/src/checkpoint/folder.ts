@@ -16,6 +16,7 @@ import { fallbackParts, generationParts, parametersOf, VisionLanguageModel, type
 import { FrozenWeights, type FrozenDType } from '../network/frozen-weights.js'
 import { parameterSpecs } from '../network/parameters.js'
 import { Tokenizer } from '../text/tokenizer.js'
+import { checkFits, planMemory, type MemoryBounds, type PlanOptions } from './plan.js'
 import { readFolderWeights } from './weights.js'
 
 async function readJson(directory: string, file: string): Promise<JsonObject | null> {
@@ -46,6 +47,16 @@ async function readProcessorFiles(directory: string): Promise<[image: unknown, v
     (await readJson(directory, 'preprocessor_config.json')) ?? both?.['image_processor'],
     (await readJson(directory, 'video_preprocessor_config.json')) ?? both?.['video_processor'],
   ]
+}
+
+/**
+ * Reads the config of a model folder.
+ * @throws {ConfigError} it is missing, malformed or not supported.
+ */
+export async function readConfig(directory: string): Promise<ModelConfig> {
+  const json = await readJson(directory, 'config.json')
+  if (!json) throw new ConfigError(`${directory} is not a model folder: config.json is missing.`)
+  return parseConfig(json)
 }
 
 export interface LoadOptions {
@@ -97,6 +108,22 @@ async function openAdapter(
   return { adapter: opened, adapterJson: json }
 }
 
+/** What loading with these options takes; an adapter of a folder is small beside its base and not counted. */
+function planOf({ adapter, frozen, dtype = 'f32' }: LoadOptions): PlanOptions {
+  if (typeof adapter === 'object') return { learns: loraConfig(adapter), dtype }
+  return { learns: frozen || adapter !== undefined ? 'none' : 'all', dtype }
+}
+
+/** What the device holds. A software adapter's memory is the machine's; others do not tell. */
+function boundsOf({ limits, info, memory }: Device): MemoryBounds {
+  const { availableMemory } = process as { availableMemory?: () => number }
+  const available = Math.min(
+    memory.limitBytes - memory.liveBytes,
+    info.isSoftware ? (availableMemory?.() ?? Infinity) : Infinity,
+  )
+  return { maxBufferSize: limits.maxBufferSize, ...(Number.isFinite(available) ? { availableBytes: available } : {}) }
+}
+
 /** Weights as the options want them. */
 async function readWeights(
   directory: string,
@@ -131,9 +158,8 @@ export async function loadModel(
   device: Device,
   options: LoadOptions = {},
 ): Promise<VisionLanguageModel> {
-  const configJson = await readJson(directory, 'config.json')
-  if (!configJson) throw new ConfigError(`${directory} is not a model folder: config.json is missing.`)
-  const config = parseConfig(configJson)
+  const config = await readConfig(directory)
+  checkFits(planMemory(config.architecture, planOf(options)), boundsOf(device), planOf(options))
   const tokenizerJson = await readJson(directory, 'tokenizer.json')
   const tokenizerConfig = (await readJson(directory, 'tokenizer_config.json')) ?? {}
   const { parameters, frozen } = await readWeights(directory, config, device, options)

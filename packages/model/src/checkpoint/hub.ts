@@ -25,6 +25,8 @@ export interface ResolveModelOptions {
   readonly revision?: string
   /** Default: as `HF_HUB_CACHE`, `HF_HOME` and `XDG_CACHE_HOME` say. */
   readonly cacheFolder?: string
+  /** Only `config.json` and `adapter_config.json`: enough to plan a model, without its weights. */
+  readonly configOnly?: boolean
   /** Only the cache. Default: as `HF_HUB_OFFLINE` says. */
   readonly offline?: boolean
   /** Default: `HF_TOKEN`, or what a login wrote. Sent to the hub alone. */
@@ -40,6 +42,8 @@ export interface ResolveModelOptions {
 /** Names and adapters, weights with their index, tokenizers, processors and templates. */
 const wanted =
   /^(config|generation_config|adapter_config|tokenizer|tokenizer_config|vocab|special_tokens_map|added_tokens|preprocessor_config|video_preprocessor_config|processor_config|chat_template|model\.safetensors\.index)\.json$|^merges\.txt$|^chat_template\.jinja$|^(model|adapter_model)(-\d{5}-of-\d{5})?\.safetensors$/
+
+const configs = /^(config|adapter_config)\.json$/
 
 const idPattern = /^[A-Za-z0-9][\w.-]{0,95}(\/[A-Za-z0-9][\w.-]{0,95})?$/
 const revisionPattern = /^[A-Za-z0-9][\w./-]{0,199}$/
@@ -63,16 +67,25 @@ export async function resolveModel(source: string, options: ResolveModelOptions 
   const env = options.env ?? process.env
   const cacheFolder = options.cacheFolder ?? hubCacheFolder(env)
   const repository = new CachedRepository(cacheFolder, id)
-  if (options.offline ?? isOffline(env)) return cached(repository, id, revision, `this is offline (HF_HUB_OFFLINE)`)
+  const usable = options.configOnly ? hasConfig : isUsable
+  if (options.offline ?? isOffline(env))
+    return cached(repository, id, revision, usable, `this is offline (HF_HUB_OFFLINE)`)
   const token = options.token ?? (await hubToken(env))
   const endpoint = (options.endpoint ?? env['HF_ENDPOINT'] ?? 'https://huggingface.co').replace(/\/+$/, '')
-  const hub: Hub = { endpoint, token, signal: options.signal, fetch: hubFetch(endpoint, options.signal) }
+  const hub: Hub = {
+    endpoint,
+    token,
+    signal: options.signal,
+    fetch: hubFetch(endpoint, options.signal),
+    files: options.configOnly ? configs : wanted,
+    usable,
+  }
   try {
     return await download(repository, id, revision, hub, options.onProgress)
   } catch (error) {
     if (options.signal?.aborted) throw error
     if (isUnreachable(error))
-      return cached(repository, id, revision, `${endpoint} cannot be reached (${reason(error)})`)
+      return cached(repository, id, revision, usable, `${endpoint} cannot be reached (${reason(error)})`)
     throw explain(error, id, revision, token !== undefined)
   }
 }
@@ -82,6 +95,9 @@ interface Hub {
   readonly token: string | undefined
   readonly signal: AbortSignal | undefined
   readonly fetch: typeof fetch
+  /** Files that are fetched, and whether those of a snapshot are enough. */
+  readonly files: RegExp
+  readonly usable: (files: ReadonlySet<string>) => boolean
 }
 
 const reason = (error: unknown) => {
@@ -120,6 +136,8 @@ function hubFetch(endpoint: string, signal: AbortSignal | undefined): typeof fet
   }
 }
 
+const hasConfig = (files: ReadonlySet<string>) => files.has('config.json') || files.has('adapter_config.json')
+
 /** Whether a snapshot can be loaded: its weights, with all shards of an index. */
 function isUsable(files: ReadonlySet<string>): boolean {
   if (files.has('adapter_config.json')) return files.has('adapter_model.safetensors')
@@ -128,9 +146,15 @@ function isUsable(files: ReadonlySet<string>): boolean {
   return files.has('config.json') && (files.has('model.safetensors') || shards.length === total)
 }
 
-async function cached(repository: CachedRepository, id: string, revision: string, why: string): Promise<string> {
+async function cached(
+  repository: CachedRepository,
+  id: string,
+  revision: string,
+  usable: Hub['usable'],
+  why: string,
+): Promise<string> {
   const commit = await repository.commit(revision)
-  if (commit && isUsable(await repository.files(commit))) return repository.snapshot(commit)
+  if (commit && usable(await repository.files(commit))) return repository.snapshot(commit)
   throw new ConfigError(
     `${id}@${revision} is not whole in the cache (${repository.snapshot(commit ?? '')}), and ${why}. ` +
       `Download it where there is a network, or give a folder.`,
@@ -149,7 +173,7 @@ async function download(
   if (!/^[0-9a-f]{40}$/.test(commit)) throw new ConfigError(`${id}: the hub named no commit for ${revision}.`)
   const there = await repository.files(commit)
   for await (const entry of listFiles({ repo: { type: 'model', name: id }, revision: commit, ...access })) {
-    if (entry.type !== 'file' || !wanted.test(entry.path) || there.has(entry.path)) continue
+    if (entry.type !== 'file' || !hub.files.test(entry.path) || there.has(entry.path)) continue
     const etag = entry.lfs?.oid ?? entry.oid ?? ''
     if (!/^[0-9a-f]{40,64}$/.test(etag)) throw new ConfigError(`${id}: ${entry.path} has no checksum on the hub.`)
     if (!(await repository.hasBlob(etag))) {
@@ -160,7 +184,7 @@ async function download(
     await repository.place(commit, entry.path, etag)
   }
   await repository.remember(revision, commit)
-  if (!isUsable(await repository.files(commit))) {
+  if (!hub.usable(await repository.files(commit))) {
     throw new ConfigError(
       `${id}@${revision} has no config.json with safetensors weights. Pickled weights (.bin, .pt) are not read.`,
     )

@@ -5,10 +5,11 @@
 import { existsSync } from 'node:fs'
 import { isAbsolute, resolve } from 'node:path'
 import type { Device } from '@revisual/tensor'
+import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError } from '../config/json.js'
 import { isAdapterFolder, readAdapterConfig } from '../lora/folder.js'
 import type { VisionLanguageModel } from '../model.js'
-import { loadModel, type LoadOptions } from './folder.js'
+import { loadModel, readConfig, type LoadOptions } from './folder.js'
 import { resolveModel, type ResolveModelOptions } from './hub.js'
 
 export interface OpenModelOptions extends LoadOptions {
@@ -51,4 +52,17 @@ export async function openModel(
     throw new ConfigError(`${source} is an adapter itself; merge it into its base before putting another one on top.`)
   }
   return loadModel(await baseOf(folder, base, hub), device, { ...options, adapter: folder })
+}
+
+/**
+ * The configuration of a model, or of an adapter's base, without its weights: enough to plan it.
+ * @throws {ConfigError} it is not there, malformed, or not supported.
+ */
+export async function openConfig(
+  source: string,
+  { hub, base }: Pick<OpenModelOptions, 'hub' | 'base'> = {},
+): Promise<ModelConfig> {
+  const options = { ...hub, configOnly: true }
+  const folder = await resolveModel(source, options)
+  return readConfig(isAdapterFolder(folder) ? await baseOf(folder, base, options) : folder)
 }

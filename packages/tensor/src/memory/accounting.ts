@@ -28,6 +28,11 @@ export class DeviceMemory {
     return this.pool.statistics.allocatedBytes
   }
 
+  /** Most bytes the device may take: its `memoryLimit`, or Infinity. */
+  get limitBytes(): number {
+    return this.pool.memoryLimit
+  }
+
   /** Bytes of the buffers in use. */
   get liveBytes(): number {
     return this.pool.statistics.liveBytes

@@ -129,6 +129,10 @@ export class BufferPool {
       .sort((a, b) => b.bytes - a.bytes)
   }
 
+  get memoryLimit(): number {
+    return this.limits.memoryLimit
+  }
+
   resetPeak(): void {
     this.peak = this.live
     for (const tag of this.tags.values()) tag.peakBytes = tag.liveBytes
