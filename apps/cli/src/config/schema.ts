@@ -213,7 +213,7 @@ export const runConfig = z.strictObject({
         /** A model folder in Hugging Face layout, a model of the hub (`org/name`, `org/name@revision`), or an adapter of either. */
         path: z.string().min(1),
         /** Storage of the frozen weights an adapter lies on. Weights that learn themselves are f32. */
-        dtype: z.enum(['f32', 'bf16', 'f16']).default('f32'),
+        dtype: z.enum(['f32', 'bf16', 'f16', 'int8', 'int4']).default('f32'),
         /** Train a LoRA adapter over the frozen weights instead of the weights; null: all weights learn. */
         lora: lora.nullable().default(null),
       })

@@ -82,6 +82,24 @@ describe('adapters', () => {
   })
 })
 
+describe('quantised bases', () => {
+  // Decoder layers in groups of 64 with bf16 scales; embedding, head and vision in bf16.
+  it.each([
+    ['qwen2.5-vl-3b', 'int8', 8.25],
+    ['qwen2.5-vl-7b', 'int4', 4.25],
+    ['qwen3-vl-2b', 'int4', 4.25],
+  ] as const)('of %s in %s take %d bits a decoder weight', (name, dtype, bits) => {
+    const architecture = architectureOf(name)
+    const [half, quantized] = (['bf16', dtype] as const).map((one) =>
+      planMemory(architecture, { learns: 'none', dtype: one }),
+    )
+    const linear = parameterSpecs(architecture)
+      .filter(({ name: key, shape }) => key.startsWith('model.layers.') && shape.length === 2)
+      .reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)
+    expect((half?.bytes ?? 0) - (quantized?.bytes ?? 0)).toBe((linear * (16 - bits)) / 8)
+  })
+})
+
 describe('checkFits', () => {
   const seven = architectureOf('qwen2.5-vl-7b')
   const gigabyte = 2 ** 30

@@ -6,7 +6,7 @@ import type { Architecture } from '../config/architecture.js'
 import { ConfigError } from '../config/json.js'
 import type { LoraConfig } from '../lora/config.js'
 import { loraModules } from '../lora/targets.js'
-import { isMatrix, type FrozenDType } from '../network/frozen-weights.js'
+import { storedBytes, type FrozenDType } from '../network/frozen-weights.js'
 import { parameterSpecs, type ParameterSpec } from '../network/parameters.js'
 
 export interface PlanOptions {
@@ -51,8 +51,7 @@ export function planMemory(
   architecture: Architecture,
   { learns = 'all', dtype = 'f32' }: PlanOptions = {},
 ): MemoryPlan {
-  const bytesOf = (spec: ParameterSpec) =>
-    elements(spec) * (learns !== 'all' && isMatrix(spec) && dtype !== 'f32' ? 2 : 4)
+  const bytesOf = (spec: ParameterSpec) => storedBytes(spec, learns === 'all' ? 'f32' : dtype)
   const specs = parameterSpecs(architecture)
   const sum = (chosen: (spec: ParameterSpec) => boolean) =>
     specs.filter(chosen).reduce((total, spec) => total + bytesOf(spec), 0)
@@ -104,6 +103,7 @@ export function checkFits(plan: MemoryPlan, bounds: MemoryBounds, options: PlanO
   const advice = [
     ...(learns === 'all' ? ['train an adapter instead of all weights'] : []),
     ...(learns !== 'all' && dtype === 'f32' ? ['hold the frozen weights in bf16'] : []),
+    ...(learns !== 'all' && dtype !== 'int4' ? ['quantise them to int4'] : []),
     'take a smaller model',
   ].join(', or ')
   if (plan.largest.bytes > bounds.maxBufferSize) {

@@ -15,7 +15,7 @@ export interface NamedShape {
 }
 
 /** A block of rows on its way in: values from element `offset` on, row-major. */
-export type TakeBlock = (name: string, offset: number, values: Float32Array) => void
+export type TakeBlock = (name: string, offset: number, values: Float32Array) => void | Promise<void>
 
 /** Elements of a block. */
 const blockElements = 2 ** 22
@@ -62,7 +62,7 @@ async function streamTensors(
   for (const { name, shape } of wanted) {
     const stored = places.get(name) as string
     if (elements(shape) <= blockElements || shape.length === 0) {
-      take(name, 0, toFloat32(await source.load(stored)))
+      await take(name, 0, toFloat32(await source.load(stored)))
       continue
     }
     const [rows = 1, ...rest] = shape
@@ -71,7 +71,7 @@ async function streamTensors(
     const step = Math.max(2, 2 * Math.floor(blockElements / width / 2))
     for (let row = 0; row < rows; row += step) {
       const block = await source.loadRows(stored, row, Math.min(rows, row + step))
-      take(name, row * width, toFloat32(block))
+      await take(name, row * width, toFloat32(block))
     }
   }
 }

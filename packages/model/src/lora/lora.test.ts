@@ -239,13 +239,37 @@ describe('training an adapter', () => {
     model.dispose()
   })
 
-  it.each(['f16', 'bf16'] as const)('holds the base in %s', async (dtype) => {
+  it('learns over a base of four bits, which stays as it is', async () => {
+    const { model: whole } = await openNano()
+    whole.dispose()
+    const model = await loadModel(at('nano'), device, { adapter: { rank: 4, seed: 7 }, dtype: 'int4' })
+    const prompts = await samplePrompts(model)
+    const sequences = prompts.map((prompt) => ({ prompt, completionIds: model.encodeCompletion('\\boxed{8}') }))
+    const batch: TokenBatch<ModelPrompt> = { sequences, temperature: 1, vocabulary: 'full' }
+    const policy = createPolicy(model)
+    const before = await policy.scoreReference(batch)
+    const losses: number[] = []
+    for (let step = 0; step < 6; step++) {
+      losses.push((await policy.accumulate(batch, loss)).loss)
+      await policy.step({ learningRate: 1e-2, weightDecay: 0 })
+    }
+    expect(losses.at(-1)).toBeLessThan(0.7 * (losses[0] as number))
+    expect((await policy.scoreReference(batch)).logProbs).toEqual(before.logProbs)
+    model.dispose()
+  })
+
+  it.each([
+    ['f16', 'f16', 0.02],
+    ['bf16', 'bf16', 0.1],
+    ['int8', 'q8', 0.15],
+    ['int4', 'q4', 2.5],
+  ] as const)('holds the base in %s', async (dtype, stored, tolerance) => {
     const { model, batch } = await openNano()
     const half = await loadModel(at('nano'), device, { frozen: true, dtype })
-    expect(half.frozen?.weights.get('model.layers.0.mlp.up_proj.weight').dtype).toBe(dtype)
+    expect(half.frozen?.weights.get('model.layers.0.mlp.up_proj.weight').dtype).toBe(stored)
     const [exact, rounded] = [await createPolicy(model).score(batch), await createPolicy(half).score(batch)]
     exact.logProbs.forEach((row, index) =>
-      expect(difference(row, rounded.logProbs[index] as Float32Array)).toBeLessThan(dtype === 'f16' ? 0.02 : 0.1),
+      expect(difference(row, rounded.logProbs[index] as Float32Array)).toBeLessThan(tolerance),
     )
     expect(rounded.logProbs).not.toEqual(exact.logProbs)
     model.dispose()

@@ -1,24 +1,54 @@
 /**
  * Weights that do not learn: no gradients, no moments, and matrices stored in fewer bits than they are computed in. Norms,
- * biases and position tables stay f32; every product accumulates in f32.
+ * biases and position tables stay f32; every product accumulates in f32. With int8 and int4 the linear layers of the
+ * decoder are quantised in groups along their input (QLoRA, arXiv 2305.14314); embedding, head and vision tower, which
+ * suffer most from it, are bf16.
  */
-import { fromFloat32, type Device, type Tensor } from '@revisual/tensor'
+import { fromFloat32, QuantizedWeight, type Device, type Tensor } from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
 import type { Weights } from './layers.js'
 import type { ParameterSpec } from './parameters.js'
 
-/** Storage of matrices. `f32` is exact for every checkpoint, `bf16` for those that are bf16; `f16` overflows above 65,504. */
-export type FrozenDType = 'f32' | 'bf16' | 'f16'
+/**
+ * Storage of frozen matrices. `f32` is exact for every checkpoint, `bf16` for those that are bf16; `f16` overflows above
+ * 65,504; `int8` and `int4` are quantised while they are loaded.
+ */
+export type FrozenDType = 'f32' | 'bf16' | 'f16' | 'int8' | 'int4'
+
+/** How one weight is stored. */
+export type WeightStorage =
+  | { readonly kind: 'dense'; readonly dtype: 'f32' | 'bf16' | 'f16' }
+  | { readonly kind: 'quantized'; readonly bits: 8 | 4; readonly groupSize: number }
 
 const stored = { f32: 'F32', bf16: 'BF16', f16: 'F16' } as const
 
-/** Whether a parameter is a matrix of a linear layer, the embedding or the head. */
-export const isMatrix = ({ name, shape }: Pick<ParameterSpec, 'name' | 'shape'>) =>
+/** Group sizes in order of preference: larger ones cost less, smaller ones divide more widths. */
+const groupSizes = [64, 32, 16]
+
+const isTable = (name: string) => name === 'model.embed_tokens.weight' || name === 'lm_head.weight'
+
+/** Whether a parameter is a matrix: of a linear layer, the embedding or the head. */
+const isMatrix = ({ name, shape }: Pick<ParameterSpec, 'name' | 'shape'>) =>
   shape.length === 2 && name.endsWith('.weight') && !name.endsWith('pos_embed.weight')
 
+/** How a parameter is stored under a choice for the matrices. */
+export function storageOf(spec: ParameterSpec, dtype: FrozenDType): WeightStorage {
+  if (!isMatrix(spec)) return { kind: 'dense', dtype: 'f32' }
+  if (dtype !== 'int8' && dtype !== 'int4') return { kind: 'dense', dtype }
+  const groupSize = groupSizes.find((size) => (spec.shape[1] as number) % size === 0)
+  if (spec.group !== 'text' || isTable(spec.name) || groupSize === undefined) return { kind: 'dense', dtype: 'bf16' }
+  return { kind: 'quantized', bits: dtype === 'int8' ? 8 : 4, groupSize }
+}
+
+/** Bytes of a stored parameter; scales of groups are bf16. */
+export function storedBytes(spec: ParameterSpec, dtype: FrozenDType): number {
+  const elements = spec.shape.reduce((size, dimension) => size * dimension, 1)
+  const storage = storageOf(spec, dtype)
+  if (storage.kind === 'dense') return elements * (storage.dtype === 'f32' ? 4 : 2)
+  return (elements * (storage.bits + 16 / storage.groupSize)) / 8
+}
+
 export class FrozenWeights {
-  /** As the network asks for them. */
-  readonly source: Weights
   private readonly tensors = new Map<string, Tensor>()
 
   constructor(
@@ -27,11 +57,17 @@ export class FrozenWeights {
     readonly dtype: FrozenDType,
   ) {
     for (const spec of specs) {
-      const tensor = device.buffer(spec.shape, isMatrix(spec) ? dtype : 'f32').named(spec.name)
-      this.tensors.set(spec.name, tensor)
+      const storage = storageOf(spec, dtype)
+      const tensor =
+        storage.kind === 'dense'
+          ? device.buffer(spec.shape, storage.dtype)
+          : QuantizedWeight.create(device, spec.shape as readonly [number, number], storage)
+      this.tensors.set(spec.name, tensor.named(spec.name))
     }
-    this.source = (name) => this.get(name)
   }
+
+  /** As the network asks for them. */
+  readonly source: Weights = (name) => this.get(name)
 
   get(name: string): Tensor {
     const tensor = this.tensors.get(name)
@@ -39,10 +75,18 @@ export class FrozenWeights {
     return tensor
   }
 
-  /** Replaces values from element `offset` on. Of a 16-bit matrix, an even number of them unless they end it. */
-  write(name: string, offset: number, values: Float32Array): void {
+  /** Replaces values from element `offset` on: whole rows of a quantised matrix, an even number of 16-bit values unless they end it. */
+  async write(name: string, offset: number, values: Float32Array): Promise<void> {
     const tensor = this.get(name)
-    const dtype = tensor.dtype as FrozenDType
+    if (tensor instanceof QuantizedWeight) {
+      const width = tensor.shape[1] as number
+      const block = this.device.tensor(values, [values.length / width, width])
+      tensor.writeRows(offset / width, block)
+      await this.device.eval([])
+      block.dispose()
+      return
+    }
+    const dtype = tensor.dtype as keyof typeof stored
     this.device.writeBytes(tensor, offset * (dtype === 'f32' ? 4 : 2), fromFloat32(values, stored[dtype], name))
   }
 
