@@ -5,10 +5,10 @@
 import { ShapeError } from '../device/errors.js'
 import { Bindings } from './access.js'
 import { f32Word, type Target } from './codegen.js'
-import { computeType } from './expression.js'
+import { wgslType } from './expression.js'
 import { foldGrid, type Dispatch, type EmitContext } from './dispatch.js'
 import type { KernelSpec, Node } from './node.js'
-import { bytesPerElement, sizeOf, type DType } from './shape.js'
+import { bytesPerElement, sizeOf } from './shape.js'
 
 function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]): number {
   return type === 'f32' ? f32Word(value) : value >>> 0
@@ -26,10 +26,12 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
   const functions: string[] = []
   root.inputs.forEach(({ node, layout }, index) => {
     const span = { low: layout.offset, high: Math.max(layout.offset, layout.offset + sizeOf(layout.shape) - 1) }
-    const access = bindings.reading(node, span, false)
-    const offset = layout.offset - access.base
+    const name = spec.inputNames[index] ?? `input${index}`
+    const width = widthOf(spec, name)
+    const access = bindings.reading(node, span, width === 4)
+    const offset = (layout.offset - access.base) / width
     const at = offset === 0 ? 'i' : `(i + ${bindings.word(offset)})`
-    functions.push(loadFunction(spec.inputNames[index] ?? `input${index}`, node.dtype, access.load(at)))
+    functions.push(loadFunction(name, wgslType(node.dtype, width), access.load(at)))
   })
   const written = [
     ...spec.outputs.map(({ name, dtype }, index) => ({ name, dtype, storage: targets[index]?.storage ?? null })),
@@ -38,14 +40,12 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
   for (const target of written) {
     const { name, dtype, storage } = target
     if (!storage) throw new Error(`Internal: kernel '${spec.name}' updates '${name}', which has no value.`)
-    const access = bindings.writing(
-      target,
-      { low: 0, high: storage.bytes / bytesPerElement[dtype] - 1 },
-      false,
-      `buffer_${name}`,
-    )
-    if ('node' in target) functions.push(loadFunction(name, dtype, access.load('i')))
-    functions.push(`fn store_${name}(i: u32, v: ${computeType(dtype)}) { ${access.store('i', 'v')} }`)
+    const width = widthOf(spec, name)
+    const span = { low: 0, high: storage.bytes / bytesPerElement[dtype] - 1 }
+    const access = bindings.writing(target, span, width === 4, `buffer_${name}`)
+    const type = wgslType(dtype, width)
+    if ('node' in target) functions.push(loadFunction(name, type, access.load('i')))
+    functions.push(`fn store_${name}(i: u32, v: ${type}) { ${access.store('i', 'v')} }`)
   }
   const { workgroups, fold } = gridOf(spec, context)
   checkSlots(spec, bindings, context)
@@ -55,6 +55,7 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
   const [sx, sy, sz] = spec.workgroupSize
   const code = [
     ...(bindings.usesF16 ? ['enable f16;'] : []),
+    ...(spec.subgroups ? ['enable subgroups;', 'var<private> subgroup_lane: u32;'] : []),
     `struct Params { ${(fields.length > 0 ? fields : ['unused: u32']).join(', ')} }`,
     '@group(0) @binding(0) var<uniform> params: Params;',
     ...constants,
@@ -63,8 +64,8 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
     spec.body,
     `@compute @workgroup_size(${sx}, ${sy}, ${sz})
 fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: vec3<u32>,
-        @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) lidx: u32) {
-  main_kernel(${fold}, lid, lidx);
+        @builtin(local_invocation_id) lid: vec3<u32>, @builtin(local_invocation_index) lidx: u32${spec.subgroups ? ', @builtin(subgroup_invocation_id) lane: u32' : ''}) {
+  ${spec.subgroups ? 'subgroup_lane = lane;\n  ' : ''}main_kernel(${fold}, lid, lidx);
 }`,
   ].join('\n')
   return {
@@ -78,8 +79,12 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
   }
 }
 
-function loadFunction(name: string, dtype: DType, value: string): string {
-  return `fn load_${name}(i: u32) -> ${computeType(dtype)} { return ${value}; }`
+function widthOf(spec: KernelSpec, name: string): 1 | 4 {
+  return spec.vectors.has(name) ? 4 : 1
+}
+
+function loadFunction(name: string, type: string, value: string): string {
+  return `fn load_${name}(i: u32) -> ${type} { return ${value}; }`
 }
 
 /** One axis may exceed what a dispatch can hold when another is 1: it is folded over both and unfolded here. */

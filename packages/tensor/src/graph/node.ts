@@ -68,6 +68,9 @@ export interface KernelSpec {
   readonly writes: readonly { readonly name: string; readonly node: Node }[]
   /** Outputs are filled with zeros before the kernel runs. */
   readonly zeroOutputs: boolean
+  /** Inputs, outputs and writes whose accessors move four elements. */
+  readonly vectors: ReadonlySet<string>
+  readonly subgroups: boolean
 }
 
 export type NodeSpec =

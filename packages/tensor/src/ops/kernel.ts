@@ -26,16 +26,34 @@ export interface KernelOptions<Output extends string> {
   /** Tensors made by `buffer()` or `tensor()` that the kernel updates in place: `load_<name>` and `store_<name>`. */
   readonly writes?: Readonly<Record<string, Tensor>>
   readonly zeroOutputs?: boolean
+  /**
+   * Names of inputs, outputs and writes that the body sees as vec4: `load_<name>(i)` and `store_<name>(i, value)` then
+   * move elements 4i … 4i + 3 at once. Their sizes should be multiples of four.
+   */
+  readonly vectors?: readonly string[]
+  /**
+   * The body uses subgroup operations, and finds its invocation's place in the subgroup in `subgroup_lane`. Only for
+   * devices whose `features` have `subgroups`.
+   */
+  readonly subgroups?: boolean
 }
 
 /** Adds a hand-written kernel to the graph. */
 export function kernel<Output extends string>(options: KernelOptions<Output>): Record<Output, Tensor> {
+  const vectors = new Set(options.vectors ?? [])
+  const isReadable = (name: string, { layout }: Tensor) =>
+    isContiguous(layout) && (layout.offset % 4 === 0 || !vectors.has(name))
   const inputs = Object.entries(options.inputs).map(
-    ([name, tensor]) => [name, isContiguous(tensor.layout) ? tensor : copy(tensor)] as const,
+    ([name, tensor]) => [name, isReadable(name, tensor) ? tensor : copy(tensor)] as const,
   )
   const writes = Object.entries(options.writes ?? {})
   const device = inputs[0]?.[1].device ?? writes[0]?.[1].device
   if (!device) throw new ShapeError(`kernel '${options.name}' has neither inputs nor writes, so no device to run on.`)
+  if (options.subgroups && !device.features.has('subgroups')) {
+    throw new ShapeError(
+      `kernel '${options.name}' uses subgroups, which the adapter '${device.info.description}' lacks; check device.features.`,
+    )
+  }
   const outputs = Object.entries(options.outputs) as [Output, { shape: Shape; dtype: DType }][]
   const node = new Node(
     {
@@ -50,6 +68,8 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
       body: options.body,
       writes: writes.map(([name, tensor]) => ({ name, node: tensor.node })),
       zeroOutputs: options.zeroOutputs ?? false,
+      vectors,
+      subgroups: options.subgroups ?? false,
     },
     inputs.map(([, tensor]) => readOf(tensor.node, tensor.layout)),
     [1],

@@ -8,7 +8,7 @@ export { checkGradients, checkReferenceGradients, type GradientCheckOptions } fr
 export { generate, map, ndarray, scalar, zeros, type NdArray } from './ndarray.js'
 export { reference } from './reference.js'
 export type { DifferentiableOp, ReferenceOp } from './reference/operation.js'
-export type { MaskReferenceOptions } from './reference/attention.js'
+export type { FlashReferenceOptions, MaskReferenceOptions, SequenceReference } from './reference/attention.js'
 export type { AdamWReferenceOptions, AdamWReferenceState } from './reference/adamw.js'
 export type { NormOptions, RotaryOptions, TokenLogProbOptions } from './reference/fused.js'
 export type { RandomReferenceOptions } from './reference/random.js'

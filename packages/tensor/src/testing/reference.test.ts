@@ -69,6 +69,18 @@ describe('gradients of the reference agree with finite differences', () => {
     ],
     ['attention', r.attention, heads, { causal: true, queryOffset: 1, ...segments }],
     ['attention, given scale', r.attention, heads, { scale: 0.3 }],
+    [
+      'flashAttention',
+      r.flashAttention,
+      [randomArray([7, 4, 2], 1), randomArray([6, 2, 2], 2), randomArray([6, 2, 3], 3)],
+      {
+        sequences: [
+          { queries: { start: 0, length: 3 }, keys: { start: 0, length: 3 } },
+          { queries: { start: 4, length: 2 }, keys: { start: 3, length: 3 }, prefix: { start: 0, length: 3 } },
+        ],
+        causal: true,
+      },
+    ],
     ['rmsNorm', r.rmsNorm, [randomArray([3, 5], 1), randomArray([5], 2)], { eps: 1e-3 }],
     ['layerNorm', r.layerNorm, [randomArray([3, 5], 1), randomArray([5], 2), randomArray([5], 3)], { eps: 1e-3 }],
     ['rotary', r.rotary, [randomArray([3, 2, 4], 1)], { cos: randomArray([3, 2], 2), sin: randomArray([3, 2], 3) }],

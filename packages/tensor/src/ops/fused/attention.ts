@@ -1,22 +1,31 @@
 /**
- * Scaled dot-product attention, composed of two matmuls and the masked softmax. It keeps the probabilities for the
- * gradient, [B, H, Lq, Lk] of them; grouped key-value heads are read by broadcasting, never repeated.
+ * Scaled dot-product attention of dense batches. Every mask it knows is a list of runs or a segment id per row, so it is
+ * `flash-attention.ts` over rows of the same tensors; a composition of two matmuls and the masked softmax, which keeps
+ * the probabilities for the gradient, is its plain twin and takes the head sizes the kernels do not.
  */
 import { ShapeError } from '../../device/errors.js'
 import type { Tensor } from '../../graph/tensor.js'
+import { isContiguous } from '../../graph/shape.js'
 import { matmul } from '../matmul.js'
 import { reshape, transpose } from '../view.js'
-import { maskedSoftmax, type MaskOptions } from './softmax.js'
+import { AttentionPlan, type AttentionSequence } from './attention-plan.js'
+import { isFusedHeadSize, planAttention, type RowSegments } from './flash-attention.js'
+import { checkSegments, maskedSoftmax, type MaskOptions } from './softmax.js'
+
+export interface AttentionOptions extends MaskOptions {
+  /** `false`: two matmuls and a softmax, with all scores in memory. Default: only for head sizes without a kernel. */
+  readonly fused?: boolean
+}
 
 /**
  * Attention of q `[B, H, Lq, D]` over k `[B, Hkv, Lk, D]`, v `[B, Hkv, Lk, Dv]` → `[B, H, Lq, Dv]`; query head i uses
- * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½.
+ * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½. Scores are never held where D and Dv are multiples of 4 up to 256.
  *
  * @throws {ShapeError} H is not a multiple of Hkv, or shapes differ.
  */
-export function attention(q: Tensor, k: Tensor, v: Tensor, options: MaskOptions = {}): Tensor {
+export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions = {}): Tensor {
   const [batch = 0, heads = 0, queries = 0, dimension = 0] = q.shape
-  const [keyBatch, keyHeads = 0, keys, keyDimension] = k.shape
+  const [keyBatch, keyHeads = 0, keys = 0, keyDimension] = k.shape
   const fits =
     q.rank === 4 &&
     k.rank === 4 &&
@@ -34,10 +43,71 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: MaskOptions 
         `[B, Hkv, Lk, Dv] with H a multiple of Hkv.`,
     )
   }
+  checkSegments(options, batch, queries, keys, 'attention()')
+  const isFused = options.fused ?? (isFusedHeadSize(dimension) && isFusedHeadSize(v.shape[3] ?? 0))
+  if (!isFused) return composedAttention(q, k, v, options)
+  const { querySegments, keySegments } = options
+  if (querySegments && keySegments) {
+    const segments = {
+      querySegments: reshape(querySegments, [batch * queries]),
+      keySegments: reshape(keySegments, [batch * keys]),
+    }
+    return byRows(q, k, v, options, segments)
+  }
+  return [q, k, v].every(({ layout }) => isContiguous(layout))
+    ? byHeads(q, k, v, options)
+    : byRows(q, k, v, options, null)
+}
+
+function planOf(q: Tensor, sequences: readonly AttentionSequence[], { causal = false, queryOffset = 0 }: MaskOptions) {
+  const placed = causal ? sequences.map((sequence) => ({ ...sequence, queryOffset })) : sequences
+  return new AttentionPlan(q.device, placed, { causal })
+}
+
+/** Every head of every row of the batch is a sequence: what lies heads first is read as it lies. */
+function byHeads(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
+  const [batch = 0, heads = 0, queries = 0] = q.shape
+  const [, keyHeads = 1, keys = 0] = k.shape
+  const sequences = Array.from({ length: batch * heads }, (_, index) => {
+    const keyHead = Math.floor(index / (heads / keyHeads))
+    return {
+      queries: { start: index * queries, length: queries },
+      keys: { start: keyHead * keys, length: keys },
+    }
+  })
+  const rows = (x: Tensor) => reshape(x, [-1, 1, x.shape[3] ?? 0])
+  const plan = planOf(q, sequences, options)
+  const mixed = planAttention(rows(q), rows(k), rows(v), { ...flashOptions(options), plan, segments: null })
+  return reshape(mixed, [batch, heads, queries, v.shape[3] ?? 0])
+}
+
+/** Every row of the batch is a sequence: what lies rows first is read as it lies. */
+function byRows(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions, segments: RowSegments | null): Tensor {
+  const [batch = 0, heads = 0, queries = 0] = q.shape
+  const keys = k.shape[2] ?? 0
+  const sequences = Array.from({ length: batch }, (_, row) => ({
+    queries: { start: row * queries, length: queries },
+    keys: { start: row * keys, length: keys },
+  }))
+  const rows = (x: Tensor) =>
+    x.permute([0, 2, 1, 3]).reshape([batch * (x.shape[2] ?? 0), x.shape[1] ?? 0, x.shape[3] ?? 0])
+  const plan = planOf(q, sequences, options)
+  const mixed = planAttention(rows(q), rows(k), rows(v), { ...flashOptions(options), plan, segments })
+  return mixed.reshape([batch, queries, heads, v.shape[3] ?? 0]).permute([0, 2, 1, 3])
+}
+
+function flashOptions({ scale }: AttentionOptions): { readonly scale?: number } {
+  return scale === undefined ? {} : { scale }
+}
+
+/** The plain twin: keeps the probabilities, [B, H, Lq, Lk]; grouped heads are read by broadcasting, never repeated. */
+function composedAttention(q: Tensor, k: Tensor, v: Tensor, options: MaskOptions): Tensor {
+  const [batch = 0, heads = 0, queries = 0, dimension = 0] = q.shape
+  const [, keyHeads = 1, keys = 0] = k.shape
   const group = heads / keyHeads
   const query = reshape(q, [batch, keyHeads, group, queries, dimension])
-  const key = reshape(k, [batch, keyHeads, 1, keys ?? 0, dimension])
-  const value = reshape(v, [batch, keyHeads, 1, keys ?? 0, v.shape[3] ?? 0])
+  const key = reshape(k, [batch, keyHeads, 1, keys, dimension])
+  const value = reshape(v, [batch, keyHeads, 1, keys, v.shape[3] ?? 0])
   const scores = matmul(query, transpose(key))
   const weights = maskedSoftmax(scores, { ...options, scale: options.scale ?? 1 / Math.sqrt(dimension) })
   return reshape(matmul(weights, value), [batch, heads, queries, v.shape[3] ?? 0])

@@ -124,24 +124,29 @@ export function softmax(x: Tensor): Tensor {
   return maskedSoftmax(x, {})
 }
 
+/** Fails when the segments of a mask are not u32 `[B, Lq]` and `[B, Lk]`. */
+export function checkSegments(options: MaskOptions, batch: number, queries: number, keys: number, what: string): void {
+  const { querySegments, keySegments } = options
+  if ((querySegments === undefined) !== (keySegments === undefined)) {
+    throw new ShapeError(`${what}: give both querySegments and keySegments, or neither.`)
+  }
+  const fits = (segments: Tensor | undefined, length: number) =>
+    !segments || (segments.dtype === 'u32' && segments.shape[0] === batch && segments.shape[1] === length)
+  if (!fits(querySegments, queries) || !fits(keySegments, keys)) {
+    throw new ShapeError(
+      `${what}: for scores [${batch}, …, ${queries}, ${keys}] querySegments must be u32 [${batch}, ${queries}] and ` +
+        `keySegments u32 [${batch}, ${keys}].`,
+    )
+  }
+}
+
 /**
  * Softmax over the last axis of scaled scores `[B, …, Lq, Lk]`, restricted to visible keys. A row without visible keys
  * is all zeros.
  */
 export function maskedSoftmax(scores: Tensor, options: MaskOptions): Tensor {
-  const { querySegments, keySegments } = options
-  if ((querySegments === undefined) !== (keySegments === undefined)) {
-    throw new ShapeError('maskedSoftmax(): give both querySegments and keySegments, or neither.')
-  }
-  const batch = scores.shape[0] ?? 1
-  const fits = (segments: Tensor | undefined, length: number | undefined) =>
-    !segments || (segments.dtype === 'u32' && segments.shape[0] === batch && segments.shape[1] === length)
-  if (!fits(querySegments, scores.shape.at(-2)) || !fits(keySegments, scores.shape.at(-1))) {
-    throw new ShapeError(
-      `maskedSoftmax(): for scores [${scores.shape.join(', ')}] querySegments must be u32 [${batch}, ${scores.shape.at(-2)}] and ` +
-        `keySegments u32 [${batch}, ${scores.shape.at(-1)}].`,
-    )
-  }
+  const [queries = 1, keys = 1] = scores.shape.slice(-2)
+  checkSegments(options, scores.shape[0] ?? 1, queries, keys, 'maskedSoftmax()')
   return customGrad((x) => {
     if (!x) throw new ShapeError('maskedSoftmax(): no scores.')
     const y = forward(x, options)

@@ -168,4 +168,114 @@ const attention: DifferentiableOp<readonly [NdArray, NdArray, NdArray], MaskRefe
   },
 }
 
-export const attentions = { softmax, logSoftmax, maskedSoftmax, attention }
+/** As `AttentionSequence` of the library. */
+export interface SequenceReference {
+  readonly queries: { readonly start: number; readonly length: number }
+  readonly keys: { readonly start: number; readonly length: number }
+  readonly prefix?: { readonly start: number; readonly length: number }
+  readonly queryOffset?: number
+}
+
+export interface FlashReferenceOptions {
+  readonly sequences: readonly SequenceReference[]
+  readonly scale?: number
+  readonly causal?: boolean
+}
+
+/** Rows of k that row i of q sees, in order. */
+function keysOf(i: number, { sequences, causal = false }: FlashReferenceOptions): number[] {
+  const own = sequences.find(({ queries }) => i >= queries.start && i < queries.start + queries.length)
+  if (!own) return []
+  const { queries, keys, prefix = { start: 0, length: 0 } } = own
+  const last = i - queries.start + (own.queryOffset ?? keys.length - queries.length)
+  const seen = Array.from({ length: prefix.length }, (_, j) => prefix.start + j)
+  for (let j = 0; j < keys.length; j++) if (!causal || j <= last) seen.push(keys.start + j)
+  return seen
+}
+
+type Visit = (query: (d: number) => number, key: (d: number) => number, value: (d: number) => number) => void
+
+/** Softmax weights of row i and head h over the rows it sees, with where all of them lie. */
+function eachRaggedRow(
+  [q, k, v]: readonly [NdArray, NdArray, NdArray],
+  options: FlashReferenceOptions,
+  fn: (row: number, weights: number[], visit: (index: number, use: Visit) => void) => void,
+): void {
+  const [rows = 0, heads = 1, width = 1] = q.shape
+  const [, keyHeads = 1] = k.shape
+  const valueWidth = v.shape[2] ?? 1
+  const scale = options.scale ?? 1 / Math.sqrt(width)
+  for (let i = 0; i < rows; i++) {
+    const seen = keysOf(i, options)
+    for (let h = 0; h < heads; h++) {
+      const keyHead = Math.floor((h * keyHeads) / heads)
+      const query = (d: number) => (i * heads + h) * width + d
+      const key = (j: number) => (d: number) => (j * keyHeads + keyHead) * width + d
+      const scores = seen.map((j) => {
+        let sum = 0
+        for (let d = 0; d < width; d++) sum += at(q, query(d)) * at(k, key(j)(d))
+        return sum * scale
+      })
+      const top = Math.max(...scores)
+      const powers = scores.map((score) => Math.exp(score - top))
+      const total = powers.reduce((a, b) => a + b, 0)
+      fn(
+        i * heads + h,
+        powers.map((power) => power / total),
+        (index, use) => {
+          const j = seen[index] ?? 0
+          use(query, key(j), (d) => (j * keyHeads + keyHead) * valueWidth + d)
+        },
+      )
+    }
+  }
+}
+
+/** q [Tq, H, D], k [Tk, Hkv, D], v [Tk, Hkv, Dv] → [Tq, H, Dv]. */
+const flashAttention: DifferentiableOp<readonly [NdArray, NdArray, NdArray], FlashReferenceOptions> = {
+  forward: (inputs, options) => {
+    const [q, , v] = inputs
+    const width = v.shape[2] ?? 1
+    const result = zeros([...q.shape.slice(0, 2), width])
+    eachRaggedRow(inputs, options, (row, weights, visit) => {
+      weights.forEach((weight, index) =>
+        visit(index, (_query, _key, value) => {
+          for (let d = 0; d < width; d++) addTo(result, row * width + d, weight * at(v, value(d)))
+        }),
+      )
+    })
+    return [result]
+  },
+  vjp: (inputs, [gradient], options) => {
+    const [q, k, v] = inputs
+    const [width, valueWidth] = [q.shape[2] ?? 1, v.shape[2] ?? 1]
+    const scale = options.scale ?? 1 / Math.sqrt(width)
+    const [dq, dk, dv] = [zeros(q.shape), zeros(k.shape), zeros(v.shape)]
+    eachRaggedRow(inputs, options, (row, weights, visit) => {
+      const slopes = weights.map((weight, index) => {
+        let slope = 0
+        visit(index, (_query, _key, value) => {
+          for (let d = 0; d < valueWidth; d++) {
+            const g = at(gradient, row * valueWidth + d)
+            slope += g * at(v, value(d))
+            addTo(dv, value(d), g * weight)
+          }
+        })
+        return slope
+      })
+      const mean = slopes.reduce((sum, slope, index) => sum + slope * (weights[index] ?? 0), 0)
+      slopes.forEach((slope, index) => {
+        const dScore = scale * (weights[index] ?? 0) * (slope - mean)
+        visit(index, (query, key) => {
+          for (let d = 0; d < width; d++) {
+            addTo(dq, query(d), dScore * at(k, key(d)))
+            addTo(dk, key(d), dScore * at(q, query(d)))
+          }
+        })
+      })
+    })
+    return [dq, dk, dv]
+  },
+}
+
+export const attentions = { softmax, logSoftmax, maskedSoftmax, attention, flashAttention }
