@@ -25,12 +25,23 @@ export { loraConfig, textProjections, type LoraConfig, type LoraOptions, type Lo
 export { isAdapterFolder, readAdapterConfig } from './lora/folder.js'
 export type { FrozenDType } from './network/frozen-weights.js'
 export {
-  generate,
-  type GeneratedSequence,
-  type GenerationOptions,
-  type GenerationRequest,
-} from './generation/generate.js'
+  EngineClosedError,
+  GenerationEngine,
+  type EngineOptions,
+  type EngineStatus,
+  type Generation,
+  type SubmitOptions,
+} from './generation/engine.js'
+export { generate, type GenerationOptions, type RequestedSequence } from './generation/generate.js'
+export type {
+  EngineRequest,
+  FinishReason,
+  GenerationLimits,
+  GenerationRequest,
+  SamplingOptions,
+} from './generation/request.js'
 export { samplingMask } from './generation/sampling-mask.js'
+export type { GeneratedSequence, GeneratedToken, GenerationEvent } from './generation/sequence.js'
 export type { AlphaMode, EncodedImage } from './images/decode.js'
 export { prepareImage, type GridThw, type PreparedImage, type ProcessorConfig } from './images/processor.js'
 export { sampleFrames, type FrameSampling, type VideoBudget, type VideoFrames } from './images/video.js'

@@ -1,7 +1,7 @@
 /**
- * Attention of one new token per sequence, in one kernel: rotates the query and the new key, appends key and value to the
- * sequence's cache, and attends over the prompt's keys (computed once and shared by all samples of the prompt) followed by
- * the sequence's own, with a running maximum and sum (online softmax, Milakov and Gimelshein, arXiv 1805.02867).
+ * Attention of one new token per sequence, in one kernel: appends the token's key and value to the cache, and attends
+ * over the sequence's slots with a running maximum and sum (online softmax, Milakov and Gimelshein, arXiv 1805.02867).
+ * Where the keys of a sequence lie is a list of runs of neighbouring slots; sequences that share a prompt share its runs.
  * Generation needs no gradient, so there is none.
  *
  * Two forms of the same sums. `workgroup` gives a workgroup to each sequence and key-value head: parallel over keys, then
@@ -10,22 +10,46 @@
  */
 import { kernel, type Tensor } from '@revisual/tensor'
 import type { TextArchitecture } from '../config/architecture.js'
+import type { SlotRun } from './block-pool.js'
 import { invocationSource } from './decode-attention-invocation.js'
 import { workgroupSource } from './decode-attention-workgroup.js'
 
+/** Where a sequence's keys lie. */
+export interface SequenceSlots {
+  /** Slot the new key and value go to: the last slot of the last run. */
+  readonly newSlot: number
+  /** All slots to attend to, in any order, none empty. */
+  readonly runs: readonly SlotRun[]
+}
+
 export interface DecodeAttentionInput {
-  /** [B, (heads + 2·keyValueHeads)·headSize]: queries, keys, values of the new tokens before rotation. */
-  readonly queryKeyValue: Tensor
-  /** [B, headSize]: cosines, then sines. */
-  readonly rotary: Tensor
-  /** [P, prefixLength, 2·keyValueHeads, headSize]: rotated keys, then values, of the prompts. */
-  readonly prefix: Tensor
-  /** u32 [B, 2]: prompt of each sequence, and its number of tokens. */
-  readonly sequences: Tensor
-  /** [capacity, B, 2·keyValueHeads, headSize] from `device.buffer`; slot `step` is written. */
+  /** [B, heads, headSize], rotated. */
+  readonly queries: Tensor
+  /** [B, keyValueHeads, headSize], rotated keys and values of the new tokens. */
+  readonly keys: Tensor
+  readonly values: Tensor
+  /** From {@link encodeSlots}. */
+  readonly plan: Tensor
+  /** [slots, 2·keyValueHeads, headSize] keys, then values, from `device.buffer`. */
   readonly cache: Tensor
-  /** Tokens generated and cached so far. */
-  readonly step: number
+}
+
+/**
+ * The plan the kernel reads: for each of the B sequences the index of its first run in the plan, the number of its runs and
+ * the new slot; then the runs, (start, length) each.
+ */
+export function encodeSlots(sequences: readonly SequenceSlots[]): Uint32Array {
+  const runs = sequences.reduce((sum, sequence) => sum + sequence.runs.length, 0)
+  const plan = new Uint32Array(3 * sequences.length + 2 * runs)
+  let next = 3 * sequences.length
+  sequences.forEach((sequence, row) => {
+    plan.set([next, sequence.runs.length, sequence.newSlot], 3 * row)
+    for (const { start, length } of sequence.runs) {
+      plan.set([start, length], next)
+      next += 2
+    }
+  })
+  return plan
 }
 
 export type DecodeAttentionForm = 'workgroup' | 'invocation'
@@ -53,21 +77,19 @@ export function decodeAttention(
   form = decodeAttentionForm(input.cache.device.info.isSoftware, text),
 ): Tensor {
   const { heads, keyValueHeads, headSize } = text
-  const { queryKeyValue, rotary, prefix, sequences, cache, step } = input
-  const batch = queryKeyValue.shape[0] as number
+  const { queries, keys, values, plan, cache } = input
+  const batch = queries.shape[0] as number
   const group = heads / keyValueHeads
   const size = workgroupSizes[form]
   const pairs = batch * keyValueHeads
   const { mixed } = kernel({
     name: `decode_attention_${form}`,
-    inputs: { qkv: queryKeyValue, rotary, prefix, sequences },
+    inputs: { queries, keys, values, plan },
     writes: { cache },
     outputs: { mixed: { shape: [batch, heads * headSize], dtype: 'f32' } },
     params: {
       batch: ['u32', batch],
-      prefix_length: ['u32', prefix.shape[1] as number],
-      step: ['u32', step],
-      half: ['u32', headSize / 2],
+      size: ['u32', headSize],
       scale: ['f32', headSize ** -0.5],
     },
     constants: { D: headSize, G: group, KV: keyValueHeads, WG: size, OWNED: Math.ceil((group * headSize) / size) },

@@ -18,7 +18,7 @@ import type {
 } from '@revisual/rl'
 import { AdamW, clipScale, grad, noGrad, OutOfMemoryError, type Tensor } from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
-import { generate, type GeneratedSequence, type GenerationOptions } from '../generation/generate.js'
+import { generate, type GenerationOptions, type RequestedSequence } from '../generation/generate.js'
 import { samplingMask } from '../generation/sampling-mask.js'
 import type { VisionLanguageModel } from '../model.js'
 import type { Network } from '../network/forward.js'
@@ -75,15 +75,22 @@ class NetworkPolicy implements ModelPolicy {
   async sample(requests: readonly SampleRequest<ModelPrompt>[], options: SampleOptions): Promise<Completion[]> {
     const { tokenizer, parts } = this.model
     const { stopIds } = parts.generation
-    const completions: Completion[] = []
-    for (const { start, part } of this.#chunks(requests)) {
-      const generated = await this.#generate(part, { ...options, stopIds, mask: this.#mask })
-      for (const { requestIndex, ids, finishReason, ...rest } of generated) {
-        const text = tokenizer.decode(finishReason === 'stop' ? ids.slice(0, -1) : ids)
-        completions.push({ ...rest, requestIndex: start + requestIndex, completionIds: ids, text, finishReason })
-      }
-    }
-    return completions
+    const maxSequences = this.options.maxConcurrentSequences ?? 512
+    const generated = await this.#generate(requests, {
+      ...options,
+      stopIds,
+      mask: this.#mask,
+      tokenizer,
+      maxSequences,
+    })
+    return generated.map(({ requestIndex, sampleIndex, ids, text, logProbs, finishReason }) => ({
+      requestIndex,
+      sampleIndex,
+      completionIds: ids,
+      text,
+      logProbs,
+      finishReason,
+    }))
   }
 
   score(batch: TokenBatch<ModelPrompt>): Promise<TokenScores> {
@@ -209,7 +216,7 @@ class NetworkPolicy implements ModelPolicy {
   async #generate(
     requests: readonly SampleRequest<ModelPrompt>[],
     options: GenerationOptions,
-  ): Promise<GeneratedSequence[]> {
+  ): Promise<RequestedSequence[]> {
     try {
       return await generate(this.model.network, requests, options)
     } catch (error) {
@@ -219,25 +226,6 @@ class NetworkPolicy implements ModelPolicy {
     const first = await this.#generate(requests.slice(0, half), options)
     const second = await this.#generate(requests.slice(half), options)
     return [...first, ...second.map((one) => ({ ...one, requestIndex: one.requestIndex + half }))]
-  }
-
-  /** Cuts requests into parts of at most `maxConcurrentSequences` sequences; one request is never cut. */
-  *#chunks(
-    requests: readonly SampleRequest<ModelPrompt>[],
-  ): Generator<{ start: number; part: SampleRequest<ModelPrompt>[] }> {
-    const most = this.options.maxConcurrentSequences ?? 512
-    let start = 0
-    let size = 0
-    for (let index = 0; index < requests.length; index++) {
-      const { n } = requests[index] as SampleRequest<ModelPrompt>
-      if (size > 0 && size + n > most) {
-        yield { start, part: requests.slice(start, index) }
-        start = index
-        size = 0
-      }
-      size += n
-    }
-    if (start < requests.length) yield { start, part: requests.slice(start) }
   }
 }
 

@@ -9,17 +9,22 @@ import { add } from './elementwise.js'
 import { kernel } from './kernel.js'
 import { philoxSource } from './random.js'
 
+/** One value for all rows, or one for each of the B rows. */
+export type PerRow = number | readonly number[]
+
 export interface SampleTokensOptions {
   /** 0 picks the most likely token; its log-prob is then that at temperature 1. */
-  readonly temperature: number
+  readonly temperature: PerRow
   /** 0 or absent: off. */
-  readonly topK?: number
+  readonly topK?: PerRow
   /** 1 or absent: off. */
-  readonly topP?: number
+  readonly topP?: PerRow
+  /** Drops tokens less likely than this share of the likeliest one's probability. 0 or absent: off. */
+  readonly minP?: PerRow
   /** u32 `[B, 2]`: the seed of each row, low and high word. */
   readonly seeds: Tensor
   /** Counter of the draw: a row's n-th token uses step n. */
-  readonly step: number
+  readonly step: PerRow
   /** f32 `[V]` added to the logits; −1e30 removes a token. */
   readonly mask?: Tensor
 }
@@ -27,7 +32,7 @@ export interface SampleTokensOptions {
 export interface SampledTokens {
   /** u32 `[B]` */
   readonly ids: Tensor
-  /** f32 `[B]`: log-probs at the temperature, before top-k and top-p. */
+  /** f32 `[B]`: log-probs at the temperature, before top-k, top-p and min-p. */
   readonly logProbs: Tensor
 }
 
@@ -86,7 +91,10 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
   let row = wid.x;
   if (row >= params.rows) { return; }
   let base = row * params.length;
-  let scale = params.scale;
+  let scale = load_numbers(row * 3u);
+  let top_p = load_numbers(row * 3u + 1u);
+  let min_p = load_numbers(row * 3u + 2u);
+  let top_k = load_whole(row * 3u + 1u);
   var top = -3.0e38;
   for (var i = lane; i < params.length; i += ${LANES}u) { top = max(top, load_logits(base + i)); }
   top = largest_of(top, lane);
@@ -94,7 +102,7 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
   for (var i = lane; i < params.length; i += ${LANES}u) { partial += exp((load_logits(base + i) - top) * scale); }
   let total = total_of(partial, lane);
 
-  if (params.greedy != 0u) {
+  if (load_whole(row * 3u) != 0u) {
     var first = 0xffffffffu;
     for (var i = lane; i < params.length; i += ${LANES}u) {
       if (load_logits(base + i) == top) { first = min(first, i); }
@@ -108,12 +116,12 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
   }
 
   var threshold = 0u;
-  if (params.topK != 0u && params.topK < params.length) {
+  if (top_k != 0u && top_k < params.length) {
     for (var bit = 0u; bit < 32u; bit++) {
       let trial = threshold | (0x80000000u >> bit);
       var count = 0u;
       for (var i = lane; i < params.length; i += ${LANES}u) { count += select(0u, 1u, order(load_logits(base + i)) >= trial); }
-      if (count_of(count, lane) >= params.topK) { threshold = trial; }
+      if (count_of(count, lane) >= top_k) { threshold = trial; }
     }
   }
   var kept = 0.0;
@@ -122,8 +130,8 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
     if (order(x) >= threshold) { kept += exp((x - top) * scale); }
   }
   var mass = total_of(kept, lane);
-  if (params.topP < 1.0) {
-    let wanted = params.topP * mass;
+  if (top_p < 1.0) {
+    let wanted = top_p * mass;
     var nucleus = 0u;
     for (var bit = 0u; bit < 32u; bit++) {
       let trial = nucleus | (0x80000000u >> bit);
@@ -144,7 +152,8 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
   var own = 0.0;
   for (var i = start; i < end; i++) {
     let x = load_logits(base + i);
-    if (order(x) >= threshold) { own += exp((x - top) * scale); }
+    let weight = exp((x - top) * scale);
+    if (order(x) >= threshold && weight >= min_p) { own += weight; }
   }
   workgroupBarrier();
   floats[lane] = own;
@@ -155,15 +164,15 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
     if (l == lane) { before = mass; }
     mass += floats[l];
   }
-  let bits = philox(vec4<u32>(params.step, 0u, 0x5au, 0u), vec2<u32>(load_seeds(row * 2u), load_seeds(row * 2u + 1u)));
+  let bits = philox(vec4<u32>(load_whole(row * 3u + 2u), 0u, 0x5au, 0u), vec2<u32>(load_seeds(row * 2u), load_seeds(row * 2u + 1u)));
   let draw = unit_float(bits.x) * mass;
   var chosen = 0xffffffffu;
   var last = 0xffffffffu;
   var sum = before;
   for (var i = start; i < end; i++) {
     let x = load_logits(base + i);
-    if (order(x) < threshold) { continue; }
     let weight = exp((x - top) * scale);
+    if (order(x) < threshold || weight < min_p) { continue; }
     if (weight > 0.0) { last = i; }
     sum += weight;
     if (chosen == 0xffffffffu && draw < sum && weight > 0.0) { chosen = i; }
@@ -179,38 +188,62 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lane: u32) {
   }
 }`
 
+/** The value of each row. */
+function perRow(
+  name: string,
+  value: PerRow,
+  rows: number,
+  allowed: string,
+  isAllowed: (x: number) => boolean,
+): number[] {
+  const values = typeof value === 'number' ? new Array<number>(rows).fill(value) : [...value]
+  if (values.length !== rows) {
+    throw new ShapeError(
+      `sampleTokens(): ${name} has ${values.length} values for ${rows} rows; give one, or one a row.`,
+    )
+  }
+  const wrong = values.find((x) => !isAllowed(x))
+  if (wrong !== undefined) throw new ShapeError(`sampleTokens(): ${name} ${wrong} must be ${allowed}.`)
+  return values
+}
+
+/** Temperatures below this are greedy: checkpoints ship 1e-6, and its inverse would overflow. */
+const coldest = 1e-5
+
 /**
- * One token per row of logits `[B, V]`. Row b depends on its logits, its seed and `step` only.
+ * One token per row of logits `[B, V]`. Row b depends on its logits, its seed and its options only. The order is
+ * transformers': temperature, top-k, top-p, min-p.
  *
  * @throws {ShapeError} shapes do not fit, or an option is out of range.
  */
 export function sampleTokens(logits: Tensor, options: SampleTokensOptions): SampledTokens {
   const [rows = 0, length = 0] = logits.shape
-  const { temperature, topK = 0, topP = 1, seeds, step, mask } = options
+  const { seeds, mask } = options
   if (logits.rank !== 2 || seeds.dtype !== 'u32' || seeds.shape[0] !== rows || seeds.shape[1] !== 2) {
     throw new ShapeError(
       `sampleTokens(): logits [${logits.shape.join(', ')}] must be [B, V] and seeds u32 [B, 2], got ${seeds.dtype}[${seeds.shape.join(', ')}].`,
     )
   }
-  if (!(temperature >= 0) || !(topP > 0 && topP <= 1) || !Number.isInteger(topK) || topK < 0) {
-    throw new ShapeError(
-      `sampleTokens(): temperature ${temperature} must be ≥ 0, topP ${topP} in (0, 1], topK ${topK} an integer ≥ 0.`,
-    )
-  }
-  const greedy = temperature < 1e-5
+  const whole = (x: number) => Number.isInteger(x) && x >= 0
+  const temperature = perRow('temperature', options.temperature, rows, '≥ 0', (x) => x >= 0)
+  const topK = perRow('topK', options.topK ?? 0, rows, 'an integer ≥ 0', whole)
+  const topP = perRow('topP', options.topP ?? 1, rows, 'in (0, 1]', (x) => x > 0 && x <= 1)
+  const minP = perRow('minP', options.minP ?? 0, rows, 'in [0, 1]', (x) => x >= 0 && x <= 1)
+  const step = perRow('step', options.step, rows, 'an integer ≥ 0', whole)
+  const { device } = logits
+  const greedy = temperature.map((t) => t < coldest)
+  const numbers = temperature.flatMap((t, row) => [greedy[row] ? 1 : 1 / t, topP[row] as number, minP[row] as number])
+  const wholes = topK.flatMap((k, row) => [greedy[row] ? 1 : 0, k, step[row] as number])
   const { ids, logProbs } = kernel({
     name: 'sample-tokens',
-    inputs: { logits: mask ? add(logits, mask) : logits, seeds },
-    outputs: { ids: { shape: [rows], dtype: 'u32' }, logProbs: { shape: [rows], dtype: 'f32' } },
-    params: {
-      rows: ['u32', rows],
-      length: ['u32', length],
-      greedy: ['u32', greedy ? 1 : 0],
-      topK: ['u32', topK],
-      step: ['u32', step],
-      topP: ['f32', topP],
-      scale: ['f32', greedy ? 1 : 1 / temperature],
+    inputs: {
+      logits: mask ? add(logits, mask) : logits,
+      seeds,
+      numbers: device.tensor(Float32Array.from(numbers), [rows, 3]),
+      whole: device.tensor(Uint32Array.from(wholes), [rows, 3]),
     },
+    outputs: { ids: { shape: [rows], dtype: 'u32' }, logProbs: { shape: [rows], dtype: 'f32' } },
+    params: { rows: ['u32', rows], length: ['u32', length] },
     workgroupSize: [LANES, 1, 1],
     dispatch: [rows, 1, 1],
     body,

@@ -55,6 +55,7 @@ describe('sampleTokens', () => {
     temperature: fc.constantFrom(0, 0.5, 1, 1.5),
     topK: fc.constantFrom(0, 1, 5, 40),
     topP: fc.constantFrom(1, 0.9, 0.3),
+    minP: fc.constantFrom(0, 0, 0.05, 0.4),
     step: fc.nat(1000),
     seed: seeds,
   })
@@ -63,14 +64,15 @@ describe('sampleTokens', () => {
     let compared = 0
     await forAll(
       cases,
-      async ({ rows, length, temperature, topK, topP, step, seed }) => {
+      async ({ rows, length, temperature, topK, topP, minP, step, seed }) => {
         const logits = randomArray([rows, length], seed, -4, 4)
         const rowSeeds = Array.from({ length: rows }, (_, row) => [seed + row, row * 77] as const)
-        const expected = reference.sampleTokens(logits, { temperature, topK, topP, seeds: rowSeeds, step })
+        const expected = reference.sampleTokens(logits, { temperature, topK, topP, minP, seeds: rowSeeds, step })
         const { ids, logProbs } = ops.sampleTokens(upload(device.current, logits), {
           temperature,
           topK,
           topP,
+          minP,
           seeds: device.current.tensor(Uint32Array.from(rowSeeds.flat()), [rows, 2]),
           step,
         })
@@ -122,12 +124,46 @@ describe('sampleTokens', () => {
     expect(await sample([1])).toEqual([b])
   })
 
+  test('rows with options of their own draw what they draw alone', async () => {
+    const { current } = device
+    const logits = randomArray([5, 90], 8, -3, 3)
+    const own = {
+      temperature: [0, 1, 0.7, 1.3, 1],
+      topK: [0, 4, 0, 0, 9],
+      topP: [1, 1, 0.6, 1, 0.9],
+      minP: [0, 0, 0, 0.2, 0.1],
+      step: [3, 0, 7, 1, 2],
+    }
+    const sample = async (rows: readonly number[]) => {
+      const of = (values: readonly number[]) => rows.map((row) => values[row] ?? NaN)
+      const data = rows.flatMap((row) => [...logits.data.subarray(row * 90, row * 90 + 90)])
+      const { ids, logProbs } = ops.sampleTokens(upload(current, ndarray(data, [rows.length, 90])), {
+        temperature: of(own.temperature),
+        topK: of(own.topK),
+        topP: of(own.topP),
+        minP: of(own.minP),
+        step: of(own.step),
+        seeds: current.tensor(Uint32Array.from(rows.flatMap((row) => [row + 40, 1])), [rows.length, 2]),
+      })
+      const [id = [], logProb = []] = await current.read([ids, logProbs])
+      return rows.map((_, index) => [id[index], logProb[index]])
+    }
+    const together = await sample([0, 1, 2, 3, 4])
+    for (const row of [0, 1, 2, 3, 4]) expect(await sample([row])).toEqual([together[row]])
+  })
+
   test('options out of range are named', () => {
     const { current } = device
     const logits = current.zeros([1, 4])
     const rowSeeds = current.zeros([1, 2], 'u32')
     expect(() => ops.sampleTokens(logits, { temperature: -1, seeds: rowSeeds, step: 0 })).toThrow(
       /temperature -1 must be ≥ 0/,
+    )
+    expect(() => ops.sampleTokens(logits, { temperature: 1, minP: 2, seeds: rowSeeds, step: 0 })).toThrow(
+      /minP 2 must be in \[0, 1\]/,
+    )
+    expect(() => ops.sampleTokens(logits, { temperature: [1, 1], seeds: rowSeeds, step: 0 })).toThrow(
+      /temperature has 2 values for 1 rows/,
     )
     expect(() => ops.sampleTokens(logits, { temperature: 1, seeds: logits, step: 0 })).toThrow(
       /seeds u32 \[B, 2\], got f32/,

@@ -22,6 +22,8 @@ export interface SampleReferenceOptions {
   readonly topK?: number
   /** 1: off. */
   readonly topP?: number
+  /** 0: off. */
+  readonly minP?: number
   /** [B] pairs: the key of each row. */
   readonly seeds: readonly (readonly [number, number])[]
   readonly step: number
@@ -29,9 +31,9 @@ export interface SampleReferenceOptions {
 
 export interface SampleReference {
   readonly id: number
-  /** Under the softmax at the temperature (at 1 when greedy), before top-k and top-p. */
+  /** Under the softmax at the temperature (at 1 when greedy), before top-k, top-p and min-p. */
   readonly logProb: number
-  /** Probability of every entry after top-k and top-p. */
+  /** Probability of every entry after top-k, top-p and min-p. */
   readonly probabilities: readonly number[]
   /** How far the decision is from another outcome, in probability: rounding below this cannot change it. */
   readonly margin: number
@@ -59,7 +61,7 @@ function nucleus(p: readonly number[], k: number, topP: number): { kept: Set<num
 /** One token per row of logits [B, V], as `sampleTokens` draws it: entries in order, the draw from Philox stream 0x5a. */
 export function sampleTokens(logits: NdArray, options: SampleReferenceOptions): SampleReference[] {
   const [rows = 0, length = 0] = logits.shape
-  const { temperature, topK: k = 0, topP = 1, seeds, step } = options
+  const { temperature, topK: k = 0, topP = 1, minP = 0, seeds, step } = options
   return Array.from({ length: rows }, (_, row) => {
     const scaled = Array.from(logits.data.subarray(row * length, (row + 1) * length), (x) => x / (temperature || 1))
     const top = Math.max(...scaled)
@@ -70,11 +72,14 @@ export function sampleTokens(logits: NdArray, options: SampleReferenceOptions): 
       const probabilities = p.map((_, i) => (i === id ? 1 : 0))
       return { id, logProb: top - logSum, probabilities, margin: Infinity }
     }
-    const { kept, margin: nucleusMargin } = nucleus(p, k, topP)
+    const { kept: likely, margin: nucleusMargin } = nucleus(p, k, topP)
+    const least = minP * Math.exp(top - logSum)
+    const kept = new Set([...likely].filter((i) => (p[i] ?? 0) >= least))
+    const minimumMargin = Math.min(...p.map((value) => Math.abs(value - least)))
     const mass = p.reduce((sum, value, i) => (kept.has(i) ? sum + value : sum), 0)
     const probabilities = p.map((value, i) => (kept.has(i) ? value / mass : 0))
     const draw = unitFloat(philox([step, 0, 0x5a, 0], seeds[row] ?? [0, 0])[0])
-    let margin = nucleusMargin
+    let margin = Math.min(nucleusMargin, minP > 0 ? minimumMargin : Infinity)
     let sum = 0
     let id = -1
     probabilities.forEach((value, i) => {

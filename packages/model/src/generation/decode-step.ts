@@ -1,0 +1,81 @@
+/**
+ * The two graphs generation runs: the prefill, which puts the keys and values of prompts into the cache, and the decode
+ * step, which feeds one token per sequence. Both go through the decoder that training uses, with another attention.
+ *
+ * The prefill leaves out the last token of a prompt: it is the first one the decode loop feeds. So every sampled token
+ * comes from the same graph, whenever its sample is admitted, and the output matrix meets no row that is not sampled from.
+ */
+import { linear, noGrad, type Tensor } from '@revisual/tensor'
+import { layOutTokens } from '../network/batch.js'
+import { decoder, headWeight } from '../network/decoder.js'
+import { forward, type Network } from '../network/forward.js'
+import { pickRows } from '../network/rows.js'
+import type { ModelPrompt } from '../prompt.js'
+import { decodeAttention, encodeSlots, type SequenceSlots } from './decode-attention.js'
+import { noSlot, type KeyValueCache } from './key-value-cache.js'
+
+/** A prompt to prefill and the slot of each of its tokens but the last. */
+export interface PrefillPrompt {
+  readonly prompt: ModelPrompt
+  readonly slots: readonly number[]
+}
+
+/** The prompt without its last token. */
+function withoutLast(prompt: ModelPrompt): ModelPrompt {
+  const size = prompt.ids.length
+  const positions = new Int32Array(3 * (size - 1))
+  for (let axis = 0; axis < 3; axis++) {
+    positions.set(prompt.positions.subarray(axis * size, axis * size + size - 1), axis * (size - 1))
+  }
+  return { ...prompt, ids: prompt.ids.slice(0, -1), positions }
+}
+
+/** Runs prompts of at least two tokens through the model and stores what they leave in the cache. */
+export async function prefill(
+  network: Network,
+  cache: KeyValueCache,
+  prompts: readonly PrefillPrompt[],
+): Promise<void> {
+  const { device, architecture } = network
+  const { tokens, vision } = architecture
+  using _scope = device.scope()
+  noGrad(() => {
+    const sequences = prompts.map(({ prompt }) => ({ prompt: withoutLast(prompt), continuation: [] }))
+    const layout = layOutTokens(sequences, { imageTokenId: tokens.image, mergeSize: vision.mergeSize }, 'packed')
+    const places = new Uint32Array(layout.ids.length).fill(noSlot)
+    prompts.forEach(({ slots }, index) => {
+      places.set(slots, (layout.lastPromptPlace[index] as number) + 1 - slots.length)
+    })
+    const slots = device.tensor(places)
+    const { keyValues } = forward(network, layout)
+    keyValues.forEach(({ keys, values }, layer) => cache.store(layer, keys, values, slots))
+  })
+  await device.eval([])
+}
+
+/** A sequence in a decode step. */
+export interface DecodeRow extends SequenceSlots {
+  /** The token to feed. */
+  readonly id: number
+  /** Its position, the same on all three axes. */
+  readonly position: number
+}
+
+/** Logits [B, V] after the given tokens, whose keys and values go into the cache. Call under `noGrad`. */
+export function decodeLogits(network: Network, cache: KeyValueCache, rows: readonly DecodeRow[]): Tensor {
+  const { device, architecture, weights, textRotary } = network
+  const { text } = architecture
+  const at = rows.map(({ position }) => position)
+  const { cos, sin } = textRotary.table(Int32Array.from([...at, ...at, ...at]))
+  const plan = device.tensor(encodeSlots(rows))
+  const shape = [rows.length, text.headSize / 2]
+  const ids = Uint32Array.from(rows, ({ id }) => id)
+  const { hidden } = decoder(weights, text, {
+    embedded: pickRows(weights('model.embed_tokens.weight'), ids),
+    cos: device.tensor(cos, shape),
+    sin: device.tensor(sin, shape),
+    attention: (queries, keys, values, layer) =>
+      decodeAttention(text, { queries, keys, values, plan, cache: cache.layer(layer) }),
+  })
+  return linear(hidden, headWeight(weights, text))
+}
