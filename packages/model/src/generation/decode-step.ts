@@ -9,6 +9,7 @@ import { linear, noGrad, type Tensor } from '@revisual/tensor'
 import { layOutTokens } from '../network/batch.js'
 import { decoder, headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
+import type { Weights } from '../network/layers.js'
 import { pickRows } from '../network/rows.js'
 import type { ModelPrompt } from '../prompt.js'
 import { decodeAttention, encodeSlots, type SequenceSlots } from './decode-attention.js'
@@ -61,9 +62,17 @@ export interface DecodeRow extends SequenceSlots {
   readonly position: number
 }
 
-/** Logits [B, V] after the given tokens, whose keys and values go into the cache. Call under `noGrad`. */
-export function decodeLogits(network: Network, cache: KeyValueCache, rows: readonly DecodeRow[]): Tensor {
-  const { device, architecture, weights, textRotary } = network
+/**
+ * Logits [B, V] after the given tokens, whose keys and values go into the cache. Call under `noGrad`.
+ * @param weights of the matrices; see `decode-weights.ts`.
+ */
+export function decodeLogits(
+  network: Network,
+  weights: Weights,
+  cache: KeyValueCache,
+  rows: readonly DecodeRow[],
+): Tensor {
+  const { device, architecture, textRotary } = network
   const { text } = architecture
   const at = rows.map(({ position }) => position)
   const { cos, sin } = textRotary.table(Int32Array.from([...at, ...at, ...at]))
@@ -71,7 +80,7 @@ export function decodeLogits(network: Network, cache: KeyValueCache, rows: reado
   const shape = [rows.length, text.headSize / 2]
   const ids = Uint32Array.from(rows, ({ id }) => id)
   const { hidden } = decoder(weights, text, {
-    embedded: pickRows(weights('model.embed_tokens.weight'), ids),
+    embedded: pickRows(network.weights('model.embed_tokens.weight'), ids),
     cos: device.tensor(cos, shape),
     sin: device.tensor(sin, shape),
     attention: (queries, keys, values, layer) =>

@@ -14,6 +14,7 @@ import type { ModelPrompt } from '../prompt.js'
 import type { Tokenizer } from '../text/tokenizer.js'
 import { appendRuns, BlockPool, type SlotRun } from './block-pool.js'
 import { decodeLogits, prefill, type DecodeRow } from './decode-step.js'
+import { DecodeWeights } from './decode-weights.js'
 import { bytesPerSlot, KeyValueCache } from './key-value-cache.js'
 import { editLogits } from './logit-edits.js'
 import { modelLogProbs } from './model-log-probs.js'
@@ -107,6 +108,7 @@ export class GenerationEngine {
   readonly #prompts = new Map<ModelPrompt, CachedPrompt>()
   #queue: { readonly job: Job; readonly sequence: Sequence }[] = []
   #active: Active[] = []
+  readonly #weights: DecodeWeights
   #mask: Tensor | null = null
   #loop: Promise<void> | null = null
   #isClosed = false
@@ -123,6 +125,7 @@ export class GenerationEngine {
     const binding = Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize)
     const most = Math.floor(binding / bytesPerSlot(text) / blockSize) - 1
     const wanted = Math.ceil(atLeastOne('maxCacheTokens', options.maxCacheTokens ?? Infinity) / blockSize)
+    this.#weights = new DecodeWeights(network)
     // Block 0 takes what rows without a sequence write.
     this.#pool = new BlockPool(blockSize, Math.min(most, wanted), 1)
     this.#cache = new KeyValueCache(device, text, (this.#pool.budget + 1) * blockSize)
@@ -230,6 +233,7 @@ export class GenerationEngine {
       .catch((error: unknown) => this.#fail(error))
       .finally(() => {
         this.#loop = null
+        this.#weights.dispose()
         // A request may have come while the loop was ending.
         if (this.#queue.length > 0) this.#start()
       })
@@ -343,10 +347,10 @@ export class GenerationEngine {
     await this.#cache.ensure(this.#extent())
     if (this.options.fixedBatch) while (rows.length < this.#maxSequences) rows.push(idleRow)
     this.#mask ??= this.options.mask ? device.tensor(this.options.mask) : null
-    using _scope = device.scope()
+    using scope = device.scope()
     const wanted = Math.max(-1, ...this.#active.map(({ job }) => job.request.topLogProbs ?? -1))
     const tensors = noGrad(() => {
-      const raw = decodeLogits(this.network, this.#cache, rows)
+      const raw = decodeLogits(this.network, this.#weights.weights, this.#cache, rows)
       const logits = this.#mask ? raw.add(this.#mask) : raw
       const edited = editLogits(
         logits,
@@ -356,6 +360,9 @@ export class GenerationEngine {
       const model = wanted < 0 ? null : modelLogProbs(logits, ids, Math.max(1, wanted))
       return [ids, logProbs, ...(model ? [model.chosen, model.values, model.indices, model.logSums] : [])]
     })
+    const copies = this.#weights.takeFresh()
+    if (copies.length > 0) await device.eval([...copies, ...tensors])
+    for (const copy of copies) scope.keep(copy)
     const [ids = [], logProbs = [], chosen, values, indices, logSums] = await device.read(tensors)
     const count = (values?.length ?? 0) / rows.length
     const model = chosen && values && indices && logSums ? { chosen, values, indices, logSums, count } : null
