@@ -11,18 +11,31 @@ var<workgroup> weights: array<f32, G * WG>;
 var<workgroup> tops: array<f32, G>;
 var<workgroup> shrinks: array<f32, G>;
 
+// Element d of a head starting at \`start\` in qkv, rotated.
+fn turned(start: u32, row: u32, d: u32) -> f32 {
+  let j = d % params.half;
+  let c = load_rotary(row * D + j);
+  let s = load_rotary(row * D + params.half + j);
+  let u = load_qkv(start + j);
+  let v = load_qkv(start + params.half + j);
+  return select(v * c + u * s, u * c - v * s, d < params.half);
+}
+
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let valid = wid.x < params.batch * KV;
   let pair = min(wid.x, params.batch * KV - 1u);
   let row = pair / KV;
   let head = pair % KV;
+  let row_start = row * (G + 2u) * KV * D;
   let new_slot = load_plan(row * 3u + 2u);
   let place = (new_slot * 2u * KV + head) * D;
 
-  for (var i = lidx; i < G * D; i += WG) { scaled[i] = load_queries(pair * G * D + i) * params.scale; }
+  for (var i = lidx; i < G * D; i += WG) {
+    scaled[i] = turned(row_start + (head * G + i / D) * D, row, i % D) * params.scale;
+  }
   for (var d = lidx; d < D; d += WG) {
-    let key = load_keys(pair * D + d);
-    let value = load_values(pair * D + d);
+    let key = turned(row_start + (G * KV + head) * D, row, d);
+    let value = load_qkv(row_start + ((G + 1u) * KV + head) * D + d);
     new_key[d] = key;
     new_value[d] = value;
     if (valid) {
@@ -50,7 +63,7 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
       let at = (slot * 2u * KV + head) * D;
       var scores: array<f32, G>;
       for (var g = 0u; g < G; g++) { scores[g] = select(-1e30, 0.0, lidx < count); }
-      for (var d = 0u; d < params.size; d++) {
+      for (var d = 0u; d < 2u * params.half; d++) {
         var key = new_key[d];
         if (lidx < count && slot != new_slot) { key = load_cache(at + d); }
         for (var g = 0u; g < G; g++) { if (lidx < count) { scores[g] += scaled[g * D + d] * key; } }

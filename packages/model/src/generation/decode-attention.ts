@@ -1,6 +1,6 @@
 /**
- * Attention of one new token per sequence, in one kernel: appends the token's key and value to the cache, and attends
- * over the sequence's slots with a running maximum and sum (online softmax, Milakov and Gimelshein, arXiv 1805.02867).
+ * Attention of one new token per sequence, in one kernel: rotates the query and the new key, appends key and value to the
+ * cache, and attends over the sequence's slots with a running maximum and sum (online softmax, Milakov and Gimelshein, arXiv 1805.02867).
  * Where the keys of a sequence lie is a list of runs of neighbouring slots; sequences that share a prompt share its runs.
  * Generation needs no gradient, so there is none.
  *
@@ -23,11 +23,10 @@ export interface SequenceSlots {
 }
 
 export interface DecodeAttentionInput {
-  /** [B, heads, headSize], rotated. */
-  readonly queries: Tensor
-  /** [B, keyValueHeads, headSize], rotated keys and values of the new tokens. */
-  readonly keys: Tensor
-  readonly values: Tensor
+  /** [B, (heads + 2·keyValueHeads)·headSize]: queries, keys, values of the new tokens before rotation. */
+  readonly queryKeyValue: Tensor
+  /** [B, headSize]: cosines, then sines. */
+  readonly rotary: Tensor
   /** From {@link encodeSlots}. */
   readonly plan: Tensor
   /** [slots, 2·keyValueHeads, headSize] keys, then values, from `device.buffer`. */
@@ -77,19 +76,19 @@ export function decodeAttention(
   form = decodeAttentionForm(input.cache.device.info.isSoftware, text),
 ): Tensor {
   const { heads, keyValueHeads, headSize } = text
-  const { queries, keys, values, plan, cache } = input
-  const batch = queries.shape[0] as number
+  const { queryKeyValue, rotary, plan, cache } = input
+  const batch = queryKeyValue.shape[0] as number
   const group = heads / keyValueHeads
   const size = workgroupSizes[form]
   const pairs = batch * keyValueHeads
   const { mixed } = kernel({
     name: `decode_attention_${form}`,
-    inputs: { queries, keys, values, plan },
+    inputs: { qkv: queryKeyValue, rotary, plan },
     writes: { cache },
     outputs: { mixed: { shape: [batch, heads * headSize], dtype: 'f32' } },
     params: {
       batch: ['u32', batch],
-      size: ['u32', headSize],
+      half: ['u32', headSize / 2],
       scale: ['f32', headSize ** -0.5],
     },
     constants: { D: headSize, G: group, KV: keyValueHeads, WG: size, OWNED: Math.ceil((group * headSize) / size) },

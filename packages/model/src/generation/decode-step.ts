@@ -1,18 +1,20 @@
 /**
  * The two graphs generation runs: the prefill, which puts the keys and values of prompts into the cache, and the decode
- * step, which feeds one token per sequence. Both go through the decoder that training uses, with another attention.
+ * step, which feeds one token per sequence. Both go through the layers that training uses; the decode step
+ * brings an attention of its own.
  *
  * The prefill leaves out the last token of a prompt: it is the first one the decode loop feeds. So every sampled token
  * comes from the same graph, whenever its sample is admitted, and the output matrix meets no row that is not sampled from.
  */
 import { linear, noGrad, type Tensor } from '@revisual/tensor'
 import { layOutTokens } from '../network/batch.js'
-import { decoder, headWeight } from '../network/decoder.js'
+import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
-import type { Weights } from '../network/layers.js'
+import { decoderLayers, normalizeFusedHeads, norms } from '../network/layers.js'
 import { pickRows } from '../network/rows.js'
 import type { ModelPrompt } from '../prompt.js'
 import { decodeAttention, encodeSlots, type SequenceSlots } from './decode-attention.js'
+import type { DecodeWeights } from './decode-weights.js'
 import { noSlot, type KeyValueCache } from './key-value-cache.js'
 
 /** A prompt to prefill and the slot of each of its tokens but the last. */
@@ -62,29 +64,42 @@ export interface DecodeRow extends SequenceSlots {
   readonly position: number
 }
 
-/**
- * Logits [B, V] after the given tokens, whose keys and values go into the cache. Call under `noGrad`.
- * @param weights of the matrices; see `decode-weights.ts`.
- */
+/** Logits [B, V] after the given tokens, whose keys and values go into the cache. Call under `noGrad`. */
 export function decodeLogits(
   network: Network,
-  weights: Weights,
+  decodeWeights: DecodeWeights,
   cache: KeyValueCache,
   rows: readonly DecodeRow[],
 ): Tensor {
-  const { device, architecture, textRotary } = network
+  const { device, architecture } = network
   const { text } = architecture
-  const at = rows.map(({ position }) => position)
-  const { cos, sin } = textRotary.table(Int32Array.from([...at, ...at, ...at]))
+  const { weights } = decodeWeights
+  const rotary = rotaryAt(
+    network,
+    rows.map(({ position }) => position),
+  )
   const plan = device.tensor(encodeSlots(rows))
-  const shape = [rows.length, text.headSize / 2]
   const ids = Uint32Array.from(rows, ({ id }) => id)
-  const { hidden } = decoder(weights, text, {
-    embedded: pickRows(network.weights('model.embed_tokens.weight'), ids),
-    cos: device.tensor(cos, shape),
-    sin: device.tensor(sin, shape),
-    attention: (queries, keys, values, layer) =>
-      decodeAttention(text, { queries, keys, values, plan, cache: cache.layer(layer) }),
-  })
+  let x = pickRows(network.weights('model.embed_tokens.weight'), ids)
+  for (let layer = 0; layer < text.layers; layer++) {
+    const at = `model.layers.${layer}`
+    x = decoderLayers[text.layer](weights, text, at, x, (normed) => {
+      const queryKeyValue = normalizeFusedHeads(weights, text, at, decodeWeights.queryKeyValue(layer, normed))
+      return decodeAttention(text, { queryKeyValue, rotary, plan, cache: cache.layer(layer) })
+    })
+  }
+  const hidden = norms[text.norm](weights, 'model.norm', x, text.normEpsilon)
   return linear(hidden, headWeight(weights, text))
+}
+
+/** [B, headSize]: cosines and sines at text positions. */
+function rotaryAt({ device, architecture, textRotary }: Network, positions: readonly number[]): Tensor {
+  const half = architecture.text.headSize / 2
+  const { cos, sin } = textRotary.table(Int32Array.from([...positions, ...positions, ...positions]))
+  const joined = new Float32Array(positions.length * 2 * half)
+  for (let row = 0; row < positions.length; row++) {
+    joined.set(cos.subarray(row * half, (row + 1) * half), 2 * row * half)
+    joined.set(sin.subarray(row * half, (row + 1) * half), (2 * row + 1) * half)
+  }
+  return device.tensor(joined, [positions.length, 2 * half])
 }

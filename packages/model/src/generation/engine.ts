@@ -350,7 +350,7 @@ export class GenerationEngine {
     using scope = device.scope()
     const wanted = Math.max(-1, ...this.#active.map(({ job }) => job.request.topLogProbs ?? -1))
     const tensors = noGrad(() => {
-      const raw = decodeLogits(this.network, this.#weights.weights, this.#cache, rows)
+      const raw = decodeLogits(this.network, this.#weights, this.#cache, rows)
       const logits = this.#mask ? raw.add(this.#mask) : raw
       const edited = editLogits(
         logits,

@@ -6,6 +6,7 @@ import { GenerationEngine, type EngineOptions } from './engine.js'
 import type { GenerationLimits, GenerationRequest, SamplingOptions } from './request.js'
 import type { GeneratedSequence } from './sequence.js'
 
+/** Here `maxSequences` is 512 unless given. */
 export interface GenerationOptions
   extends
     SamplingOptions,
@@ -28,11 +29,11 @@ export async function generate(
   requests: readonly GenerationRequest[],
   options: GenerationOptions,
 ): Promise<RequestedSequence[]> {
-  const { tokenizer = null, mask, maxSequences, maxCacheTokens, ...sampling } = options
+  const { tokenizer = null, mask, maxSequences = 512, maxCacheTokens, ...sampling } = options
   const engine = new GenerationEngine(network, {
     tokenizer,
     ...(mask && { mask }),
-    ...(maxSequences !== undefined && { maxSequences }),
+    maxSequences,
     ...(maxCacheTokens !== undefined && { maxCacheTokens }),
   })
   try {

@@ -89,7 +89,9 @@ export function checkRequest(request: EngineRequest, { vocabularySize, imageToke
     if (value === undefined) continue
     if (typeof value === 'number' && value >= least && value <= most && (!whole || Number.isInteger(value))) continue
     const kind = whole ? 'an integer' : 'a number'
-    throw new RangeError(`Generation: ${name} is ${String(value)}; allowed: ${kind} from ${least} to ${most}.`)
+    throw new RangeError(
+      `Generation: ${name} is ${typeof value === 'number' ? value : typeof value}; allowed: ${kind} from ${least} to ${most}.`,
+    )
   }
   for (const [id, bias] of request.logitBias ?? []) {
     if (!Number.isInteger(id) || id < 0 || id >= vocabularySize) {

@@ -40,8 +40,16 @@ export interface JoinedProjection {
   readonly prepared: readonly Tensor[]
 }
 
-/** Dense layers become one product over their joined matrices; layers that compute themselves run one by one. */
-export function joinProjections(weights: Weights, names: readonly string[], bias: boolean): JoinedProjection {
+/**
+ * Dense layers become one product over their joined matrices; layers that compute themselves run one by one.
+ * @param arrange stores the joined matrix another way.
+ */
+export function joinProjections(
+  weights: Weights,
+  names: readonly string[],
+  bias: boolean,
+  arrange: (matrix: Tensor) => Tensor = (matrix) => matrix,
+): JoinedProjection {
   if (weights.project) {
     return {
       project: (x) =>
@@ -57,7 +65,7 @@ export function joinProjections(weights: Weights, names: readonly string[], bias
       names.map((name) => weights(`${name}.${kind}`)),
       0,
     )
-  const weight = join('weight')
+  const weight = arrange(join('weight'))
   if (!bias) return { project: (x) => linear(x, weight), prepared: [weight] }
   const joinedBias = join('bias')
   return { project: (x) => linear(x, weight, joinedBias), prepared: [weight, joinedBias] }
