@@ -7,7 +7,7 @@
  * comes from the same graph, whenever its sample is admitted, and the output matrix meets no row that is not sampled from.
  */
 import { linear, noGrad, type Tensor } from '@revisual/tensor'
-import { layOutTokens } from '../network/batch.js'
+import { layoutOptions, layOutTokens } from '../network/batch.js'
 import { headWeight } from '../network/decoder.js'
 import { forward, type Network } from '../network/forward.js'
 import { decoderLayers, normalizeFusedHeads, norms } from '../network/layers.js'
@@ -40,11 +40,10 @@ export async function prefill(
   prompts: readonly PrefillPrompt[],
 ): Promise<void> {
   const { device, architecture } = network
-  const { tokens, vision } = architecture
   using _scope = device.scope()
   noGrad(() => {
     const sequences = prompts.map(({ prompt }) => ({ prompt: withoutLast(prompt), continuation: [] }))
-    const layout = layOutTokens(sequences, { imageTokenId: tokens.image, mergeSize: vision.mergeSize }, 'packed')
+    const layout = layOutTokens(sequences, layoutOptions(architecture), 'packed')
     const places = new Uint32Array(layout.ids.length).fill(noSlot)
     prompts.forEach(({ slots }, index) => {
       places.set(slots, (layout.lastPromptPlace[index] as number) + 1 - slots.length)

@@ -9,6 +9,7 @@
  * row; see `docs/model.md` for what that guarantees.
  */
 import { noGrad, sampleTokens, type Tensor } from '@revisual/tensor'
+import { layoutOptions } from '../network/batch.js'
 import type { Network } from '../network/forward.js'
 import type { ModelPrompt } from '../prompt.js'
 import type { Tokenizer } from '../text/tokenizer.js'
@@ -207,8 +208,9 @@ export class GenerationEngine {
   }
 
   #check(request: EngineRequest): void {
-    const { text, tokens } = this.network.architecture
-    checkRequest(request, { vocabularySize: text.vocabularySize, imageTokenId: tokens.image })
+    const { architecture } = this.network
+    const { visualTokenIds } = layoutOptions(architecture)
+    checkRequest(request, { vocabularySize: architecture.text.vocabularySize, visualTokenIds })
     if ((request.stopStrings?.length ?? 0) > 0 && !this.#tokenizer) {
       throw new RangeError('Generation: stop strings need a tokenizer; give the engine one, or use stopIds.')
     }

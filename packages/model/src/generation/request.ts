@@ -79,11 +79,12 @@ const stopStringLimits = { count: 16, length: 256 }
 /** What of a model requests are checked against. */
 export interface RequestBounds {
   readonly vocabularySize: number
-  readonly imageTokenId: number
+  /** Tokens the vision tower fills in. */
+  readonly visualTokenIds: readonly number[]
 }
 
 /** @throws {RangeError} naming the field, the value seen and what is allowed. */
-export function checkRequest(request: EngineRequest, { vocabularySize, imageTokenId }: RequestBounds): void {
+export function checkRequest(request: EngineRequest, { vocabularySize, visualTokenIds }: RequestBounds): void {
   for (const { name, least, most, whole = false } of fields) {
     const value = request[name]
     if (value === undefined) continue
@@ -102,7 +103,7 @@ export function checkRequest(request: EngineRequest, { vocabularySize, imageToke
     }
   }
   checkStopStrings(request.stopStrings ?? [])
-  checkPrompt(request.prompt, vocabularySize, imageTokenId)
+  checkPrompt(request.prompt, vocabularySize, visualTokenIds)
 }
 
 function checkStopStrings(stopStrings: readonly string[]): void {
@@ -119,14 +120,14 @@ function checkStopStrings(stopStrings: readonly string[]): void {
   }
 }
 
-function checkPrompt({ ids }: ModelPrompt, vocabularySize: number, imageTokenId: number): void {
+function checkPrompt({ ids }: ModelPrompt, vocabularySize: number, visualTokenIds: readonly number[]): void {
   if (ids.length === 0) throw new RangeError('Generation: the prompt is empty; give at least one token.')
   const outside = ids.find((id) => !(id >= 0 && id < vocabularySize))
   if (outside !== undefined) {
     throw new RangeError(`Generation: prompt id ${outside} is outside the vocabulary of ${vocabularySize}.`)
   }
   // The last token is fed by the decode loop, which embeds text only.
-  if (ids.at(-1) === imageTokenId) {
+  if (visualTokenIds.includes(ids.at(-1) as number)) {
     throw new RangeError('Generation: the prompt ends in an image; put a token of text after it.')
   }
 }
