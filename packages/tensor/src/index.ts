@@ -2,7 +2,10 @@
  * `@revisual/tensor`: lazy tensors on WebGPU in Node, with fused kernels, autograd, optimizers and safetensors.
  */
 export { createDevice, type Device, type DeviceOptions } from './device/device.js'
-export type { KernelTime } from './device/encoder.js'
+export type { KernelEvent, KernelTime, Profile } from './device/profiler.js'
+export type { ExplainedKernel, Explanation } from './graph/explain.js'
+export type { MemoryPlan } from './graph/rehearse.js'
+export type { MemoryPart, TagBytes } from './memory/pool.js'
 export type { TensorData, TensorInput } from './device/transfer.js'
 export type { Scope } from './memory/scope.js'
 export type { AdapterInfo } from './device/adapter.js'
@@ -111,4 +114,4 @@ export {
   type DecayOptions,
   type Schedule,
 } from './optim/schedules.js'
-export type { DeviceMemory, LiveTensor } from './memory/accounting.js'
+export type { DeviceMemory, LiveTensor, MemoryMark } from './memory/accounting.js'

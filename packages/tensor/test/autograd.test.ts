@@ -179,3 +179,46 @@ test('two runs of a training graph give the same bits', async () => {
     first.map((values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64')),
   ).toEqual(second.map((values) => Buffer.from(values.buffer, values.byteOffset, values.byteLength).toString('base64')))
 })
+
+test('checkpoint differentiates what its function closes over, parameters and activations alike, for less memory', async () => {
+  const on = await ops.createDevice()
+  const width = 64
+  const [x, ...weights] = Array.from({ length: 5 }, (_, i) =>
+    upload(on, randomArray([width, width], i, -0.2, 0.2)).detached(true),
+  )
+  const build = (kept: boolean) => {
+    const shift = (x as T).mul(0.5)
+    let h = x as T
+    for (const w of weights) {
+      const layer = (input: T) =>
+        ops
+          .gelu(ops.sin(ops.linear(input, w)).mul(shift))
+          .exp()
+          .add(input)
+      h = kept ? layer(h) : ops.checkpoint(layer, h)
+    }
+    const loss = h.square().mean()
+    return { loss, gradients: ops.grad(loss, [x as T, ...weights]) }
+  }
+  const [plain, saving] = [build(true), build(false)]
+  const retained = (of: typeof plain) => on.plan([of.loss], { retainFor: of.gradients }).peakBytes
+  expect(retained(saving)).toBeLessThan(retained(plain) - 6 * width * width * 4)
+  const wanted = await on.read([plain.loss, ...plain.gradients])
+  const actual = await on.read([saving.loss, ...saving.gradients])
+  actual.forEach((values, i) => assertClose(values, wanted[i] ?? [], { relative: 1e-4, absolute: 1e-7 }, `value ${i}`))
+  expect(Math.max(...(wanted[1] ?? [0]))).toBeGreaterThan(0)
+  on.destroy()
+})
+
+test('what was written in place after it was used is not differentiated with other values', async () => {
+  const on = await ops.createDevice()
+  const x = on.tensor([1, 2, 3]).detached(true)
+  const factor = on.tensor([2, 2, 2]).named('factor')
+  const loss = x.mul(factor).sum()
+  ops.assign(factor, factor.add(1))
+  expect(() => ops.grad(loss, [x])).toThrow(/factor f32\[3\] was written in place after it was used/)
+  const again = x.mul(factor).sum()
+  const [gradient] = ops.grad(again, [x])
+  expect([...((await gradient?.read()) ?? [])]).toEqual([3, 3, 3])
+  on.destroy()
+})

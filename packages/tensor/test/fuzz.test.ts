@@ -59,6 +59,27 @@ test(
   isLong ? 24 * 3600_000 : 120_000,
 )
 
+test('one wrong number in an output or a gradient is noticed', async () => {
+  const [device] = devices as [Device]
+  const read = device.read.bind(device)
+  let gradients = 0
+  for (let structure = 0; structure < 3; structure++) {
+    const program = drawProgram(seed * 1_000_003, structure)
+    gradients += program.gradients ? 1 : 0
+    for (const which of [0, -1]) {
+      device.read = async (tensors) => {
+        const values = await read(tensors)
+        const spoilt = values.at(which)
+        if (spoilt) spoilt[spoilt.length - 1] = (spoilt.at(-1) ?? 0) + 0.01
+        return values
+      }
+      expect((await judge(device, program)).kind).toBe('differs')
+    }
+  }
+  device.read = read
+  expect(gradients).toBeGreaterThan(0)
+})
+
 test('a failing program is made small and printed as code', async () => {
   // Fails whenever a matrix product and a sine are in it.
   const fails = async (program: Parameters<typeof shrink>[0]) => {

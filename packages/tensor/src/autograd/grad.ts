@@ -6,7 +6,7 @@ import { ShapeError } from '../device/errors.js'
 import { sameShape } from '../graph/shape.js'
 import type { Tensor } from '../graph/tensor.js'
 import { add } from '../ops/elementwise.js'
-import { enableGrad, isRecording, noGrad, record, type Operation } from './tape.js'
+import { checkUnwritten, enableGrad, isRecording, nextOperation, noGrad, record, type Operation } from './tape.js'
 
 export interface GradOptions {
   /** Gradients of the outputs; default ones, which needs outputs of one element. */
@@ -15,17 +15,23 @@ export interface GradOptions {
   readonly onGradient?: (index: number, gradient: Tensor) => void
 }
 
+/** Tensors whose history is not looked into. */
+type Boundary = ReadonlySet<Tensor>
+
+const makerOf = (tensor: Tensor, boundary: Boundary): Operation | undefined =>
+  boundary.has(tensor) ? undefined : tensor.origin?.operation
+
 /** Operations the outputs depend on, each after all operations that use its results. */
-function reverseOrder(outputs: readonly Tensor[]): Operation[] {
+function reverseOrder(outputs: readonly Tensor[], boundary: Boundary): Operation[] {
   const users = new Map<Operation, number>()
   const visit = [...outputs]
   const seen = new Set<Operation>()
   for (let tensor = visit.pop(); tensor; tensor = visit.pop()) {
-    const operation = tensor.origin?.operation
+    const operation = makerOf(tensor, boundary)
     if (!operation || seen.has(operation)) continue
     seen.add(operation)
     for (const input of operation.inputs) {
-      const maker = input.origin?.operation
+      const maker = makerOf(input, boundary)
       if (maker && input.requiresGrad) users.set(maker, (users.get(maker) ?? 0) + 1)
       visit.push(input)
     }
@@ -35,7 +41,7 @@ function reverseOrder(outputs: readonly Tensor[]): Operation[] {
   for (let operation = ready.pop(); operation; operation = ready.pop()) {
     order.push(operation)
     for (const input of operation.inputs) {
-      const maker = input.origin?.operation
+      const maker = makerOf(input, boundary)
       if (!maker || !input.requiresGrad) continue
       const left = (users.get(maker) ?? 1) - 1
       users.set(maker, left)
@@ -50,11 +56,21 @@ function reverseOrder(outputs: readonly Tensor[]): Operation[] {
  * path. The gradients are lazy.
  *
  * @throws {ShapeError} an output has more than one element and no `gradOutputs` are given, or shapes differ.
+ * @throws {TensorStateError} something that was differentiated has been written in place since.
  */
 export function grad(
   outputs: Tensor | readonly Tensor[],
   inputs: readonly Tensor[],
   options: GradOptions = {},
+): Tensor[] {
+  return gradients(outputs, inputs, options, new Set())
+}
+
+function gradients(
+  outputs: Tensor | readonly Tensor[],
+  inputs: readonly Tensor[],
+  options: GradOptions,
+  boundary: Boundary,
 ): Tensor[] {
   const roots: readonly Tensor[] = Array.isArray(outputs) ? outputs : [outputs as Tensor]
   return noGrad(() => {
@@ -71,7 +87,7 @@ export function grad(
         const sum = leafGradients.get(tensor)
         leafGradients.set(tensor, sum ? add(sum, gradient) : gradient)
       }
-      if (!tensor.origin) return
+      if (!tensor.origin || boundary.has(tensor)) return
       const { operation, index } = tensor.origin
       const slots = pending.get(operation) ?? new Array<Tensor | null>(operation.outputs).fill(null)
       const sum = slots[index]
@@ -87,7 +103,7 @@ export function grad(
       }
       arrive(root, given ?? root.device.ones(root.shape))
     })
-    const order = reverseOrder(roots)
+    const order = reverseOrder(roots, boundary)
     const usersLeft = new Map<Tensor, number>()
     for (const { inputs: used } of order) {
       for (const input of used) if (wanted.has(input)) usersLeft.set(input, (usersLeft.get(input) ?? 0) + 1)
@@ -95,6 +111,7 @@ export function grad(
     for (const operation of order) {
       const slots = pending.get(operation)
       pending.delete(operation)
+      if (slots) checkUnwritten(operation)
       const gradients = slots ? operation.vjp(slots) : []
       operation.inputs.forEach((input, index) => {
         const gradient = gradients[index]
@@ -132,33 +149,53 @@ export function customGrad<Value extends Tensor | readonly Tensor[]>(
   }
 }
 
+/** Tensors that want a gradient and were made before operation `first`, among what the outputs were made of since. */
+function closedOver(outputs: readonly Tensor[], first: number, inputs: ReadonlySet<Tensor>): Tensor[] {
+  const found = new Set<Tensor>()
+  const seen = new Set<Tensor>()
+  const visit = [...outputs]
+  for (let tensor = visit.pop(); tensor; tensor = visit.pop()) {
+    if (seen.has(tensor) || !tensor.requiresGrad || inputs.has(tensor)) continue
+    seen.add(tensor)
+    if (tensor.origin && tensor.origin.operation.id >= first) visit.push(...tensor.origin.operation.inputs)
+    else found.add(tensor)
+  }
+  return [...found]
+}
+
 /**
  * `fn(...inputs)`, whose intermediates are not kept for the backward pass but computed again there: activation memory
- * for one more forward pass. `fn` must be a pure function of its inputs and of parameters it closes over; gradients of
- * the latter flow when they are passed in `inputs`.
+ * for one more forward pass. `fn` must be a pure function of its inputs and of what it closes over, which gets its
+ * gradients, too.
  */
 export function checkpoint<Value extends Tensor | readonly Tensor[]>(
   fn: (...inputs: Tensor[]) => Value,
   ...inputs: Tensor[]
 ): Value {
   if (!isRecording()) return fn(...inputs)
-  return customGrad<Value>((...values) => ({
-    value: fn(...values),
-    vjp: (...gradients) => {
-      const fresh = values.map((value) => value.detached(value.requiresGrad))
-      const outputs = enableGrad(() => fn(...fresh))
-      const list: readonly Tensor[] = Array.isArray(outputs) ? outputs : [outputs as Tensor]
-      const used = list.flatMap((output, index) => {
-        const gradient = gradients[index]
-        return gradient ? [{ output, gradient }] : []
-      })
-      const wanted = fresh.filter((value) => value.requiresGrad)
-      const results = grad(
-        used.map(({ output }) => output),
-        wanted,
-        { gradOutputs: used.map(({ gradient }) => gradient) },
-      )
-      return fresh.map((value) => (value.requiresGrad ? (results[wanted.indexOf(value)] ?? null) : null))
-    },
-  }))(...inputs)
+  const run = () => {
+    const first = nextOperation()
+    const fresh = inputs.map((input) => input.detached(input.requiresGrad))
+    const value = enableGrad(() => fn(...fresh))
+    const outputs: readonly Tensor[] = Array.isArray(value) ? value : [value as Tensor]
+    return { fresh, value, outputs, closed: closedOver(outputs, first, new Set(fresh)) }
+  }
+  const { value, outputs, closed } = run()
+  const results = outputs.map((output) => output.detached())
+  record(results, [...inputs, ...closed], (arrived) => {
+    const again = run()
+    const used = again.outputs.flatMap((output, index) => {
+      const gradient = arrived[index]
+      return gradient ? [{ output, gradient }] : []
+    })
+    const wanted = [...again.fresh, ...closed]
+    const found = gradients(
+      used.map(({ output }) => output),
+      wanted,
+      { gradOutputs: used.map(({ gradient }) => gradient) },
+      new Set(closed),
+    )
+    return wanted.map((tensor, index) => (tensor.requiresGrad ? (found[index] ?? null) : null))
+  })
+  return (Array.isArray(value) ? results : results[0]) as Value
 }

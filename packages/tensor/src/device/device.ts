@@ -3,6 +3,8 @@
  * fused kernels, buffers follow the kernels' lifetimes through one pool, and everything is encoded into few submits.
  */
 import { execute, type ExecutionHost } from '../graph/execute.js'
+import { explainKernels, graphText, type Explanation } from '../graph/explain.js'
+import { rehearse, type MemoryPlan, type Rehearsal } from '../graph/rehearse.js'
 import {
   contiguousLayout,
   bytesPerElement,
@@ -13,14 +15,15 @@ import {
   type Shape,
 } from '../graph/shape.js'
 import { checkAlive, Node, type Storage } from '../graph/node.js'
-import { reachable, schedule, writtenBy } from '../graph/schedule.js'
+import { reachable, schedule, writtenBy, type FusedKernel } from '../graph/schedule.js'
 import { Tensor } from '../graph/tensor.js'
 import { DeviceMemory } from '../memory/accounting.js'
 import { BufferPool, type BufferUse } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
 import { withTag } from '../memory/tags.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
-import { Encoder, type KernelTime } from './encoder.js'
+import { Encoder } from './encoder.js'
+import { Profile, Profiler } from './profiler.js'
 import { limitsOf, type DeviceLimits } from './limits.js'
 import {
   decode,
@@ -128,6 +131,13 @@ export class Device {
       isSoftware: info.isSoftware,
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
       allocate: (bytes, use) => this.allocate(bytes, use),
+      begin: ({ anchor }) => {
+        if (anchor?.spec.kind !== 'matmul') this.encoder.operations = 0
+        else {
+          const { batch, m, n, k } = anchor.spec
+          this.encoder.operations = 2 * batch[0] * batch[1] * batch[2] * m * n * k
+        }
+      },
       encode: (dispatch) => this.encoder.encode(dispatch),
       own: (node) => this.own(node),
       drop: (node) => this.drop(node),
@@ -331,23 +341,44 @@ export class Device {
   }
 
   /**
-   * Time spent in each kernel while `fn` runs, longest first. Profiling puts every dispatch into a pass of its own, so
-   * the sum is more than the same work takes unobserved.
+   * Times every kernel while `fn` runs. Every dispatch is then a pass of its own, so the sum is more than the same work
+   * takes unobserved.
    *
+   * @param options.mostDispatches Those after so many are not timed. Default 100,000.
    * @throws {AdapterError} the adapter has no timestamps.
    */
-  async profile(fn: () => Promise<unknown>): Promise<KernelTime[]> {
+  async profile(fn: () => Promise<unknown>, options: { readonly mostDispatches?: number } = {}): Promise<Profile> {
     if (!this.features.has('timestamp-query')) {
       throw new AdapterError(`profile(): the adapter '${this.info.description}' has no 'timestamp-query'.`)
     }
-    this.encoder.flush()
-    this.encoder.startProfile()
+    const profiler = new Profiler(this.gpu, options.mostDispatches ?? 100_000)
+    this.encoder.startProfile(profiler)
     try {
       await fn()
     } finally {
       this.encoder.endProfile()
     }
-    return this.waits.guard(this.encoder.profiled())
+    const events = await this.waits.guard(profiler.events())
+    await this.check()
+    return new Profile(events, this.info.description || this.info.device)
+  }
+
+  /**
+   * What evaluating these tensors (and all in-place writes made so far) would take, without doing it: the most bytes in
+   * use, by tag, and the largest parts. Exact: an evaluation that follows takes just that.
+   */
+  plan(tensors: readonly Tensor[], options: { readonly retainFor?: readonly Tensor[] } = {}): MemoryPlan {
+    return this.rehearsal(tensors, options.retainFor ?? []).plan
+  }
+
+  /** Which kernels evaluating a tensor would run, and which operations are fused into each. */
+  explain(...tensors: readonly Tensor[]): Explanation {
+    return explainKernels(this.rehearsal(tensors, []).kernels)
+  }
+
+  /** The lazy graph a tensor is made of, one operation a line. */
+  graph(tensor: Tensor): string {
+    return graphText(tensor.node)
   }
 
   /** `using scope = device.scope()`: buffers born from here to the end of the block are freed there unless kept. */
@@ -415,6 +446,16 @@ export class Device {
     node.storage = storage
     this.own(node)
     return storage
+  }
+
+  /** @internal What is born in `fn` belongs to no scope. */
+  outsideScopes<T>(fn: () => T): T {
+    const scopes = this.scopes.splice(0)
+    try {
+      return fn()
+    } finally {
+      this.scopes.unshift(...scopes)
+    }
   }
 
   /** @internal Frees a node's buffer. Its other views become unusable. */
@@ -516,13 +557,8 @@ export class Device {
       checkAlive(node)
       node.retained = false
     }
-    const now = tensors.map(({ node }) => node).filter((node) => !node.storage)
-    const writes = this.pendingWrites
+    const { now, later, writes, kernels, chosen } = this.evaluation(tensors, retainFor)
     if (now.length === 0 && writes.length === 0) return
-    const later = retainFor.map(({ node }) => node).filter((node) => !node.storage)
-    const maxLeaves = this.options.fusion === false ? 0 : this.maxLeaves
-    const kernels = schedule([...now, ...later], writes, maxLeaves, this.limits.maxStorageBufferBindingSize)
-    const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
     this.pendingWrites = []
     try {
       execute(kernels, chosen, new Set(now), this.host)
@@ -535,6 +571,24 @@ export class Device {
     // A computed value no longer needs what it was computed from.
     for (const node of now) node.inputs = []
     if (this.pool.isUnconfirmed) this.remember([...now, ...later, ...chosen.flatMap(({ root }) => writtenBy(root))])
+  }
+
+  /** What an evaluation has to do. */
+  private evaluation(tensors: readonly Tensor[], retainFor: readonly Tensor[]): Evaluation {
+    const now = tensors.map(({ node }) => node).filter((node) => !node.storage)
+    const writes = this.pendingWrites
+    const later = retainFor.map(({ node }) => node).filter((node) => !node.storage)
+    if (now.length === 0 && writes.length === 0) return { now, later, writes, kernels: [], chosen: [] }
+    const maxLeaves = this.options.fusion === false ? 0 : this.maxLeaves
+    const kernels = schedule([...now, ...later], writes, maxLeaves, this.limits.maxStorageBufferBindingSize)
+    const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
+    return { now, later, writes, kernels, chosen }
+  }
+
+  private rehearsal(tensors: readonly Tensor[], retainFor: readonly Tensor[]): Rehearsal {
+    for (const { node } of tensors) checkAlive(node)
+    const { now, kernels, chosen } = this.evaluation(tensors, retainFor)
+    return rehearse(this.host, this.pool.rehearsal(this.encoder.anyBuffer), kernels, chosen, new Set(now))
   }
 
   private remember(nodes: readonly Node[]): void {
@@ -554,6 +608,17 @@ export class Device {
     node.retained = false
     if (this.live.delete(node)) for (const scope of this.scopes) scope.adopt(node)
   }
+}
+
+/** An evaluation before it runs. */
+interface Evaluation {
+  /** Nodes asked for that have no value yet. */
+  readonly now: readonly Node[]
+  /** Nodes that will be asked for. */
+  readonly later: readonly Node[]
+  readonly writes: readonly Node[]
+  readonly kernels: readonly FusedKernel[]
+  readonly chosen: readonly FusedKernel[]
 }
 
 /** After the whole contents of a node were replaced. */

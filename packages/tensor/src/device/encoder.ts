@@ -5,25 +5,12 @@
 import type { Dispatch } from '../graph/dispatch.js'
 import type { Storage } from '../graph/node.js'
 import { GpuValidationError } from './errors.js'
+import type { Profiler } from './profiler.js'
 
 const UNIFORM_BYTES = 1 << 18
 const MAX_BIND_GROUPS = 8192
 /** Submits are cut after this many dispatches so that none keeps the GPU busy for long. */
 const DISPATCHES_PER_SUBMIT = 128
-
-/** Time one kernel took, summed over its dispatches. */
-export interface KernelTime {
-  readonly label: string
-  readonly dispatches: number
-  readonly milliseconds: number
-}
-
-interface Profile {
-  readonly queries: GPUQuerySet
-  readonly labels: string[]
-}
-
-const PROFILED_DISPATCHES = 2048
 
 interface Pipeline {
   readonly id: number
@@ -42,8 +29,9 @@ export class Encoder {
   private commands: GPUCommandEncoder | null = null
   private pass: GPUComputePassEncoder | null = null
   private dispatches = 0
-  private profile: Profile | null = null
-  private finished: Profile | null = null
+  private profiler: Profiler | null = null
+  /** Multiplications and additions of the dispatches to come, for the profiler. */
+  operations = 0
 
   /** Compilations whose outcome is not known yet. */
   private readonly reports = new Set<Promise<void>>()
@@ -69,6 +57,11 @@ export class Encoder {
     this.bindGroups.clear()
   }
 
+  /** A buffer for where one must be named and is not used. */
+  get anyBuffer(): GPUBuffer {
+    return this.uniforms
+  }
+
   get pipelineCount(): number {
     return this.pipelines.size
   }
@@ -84,62 +77,35 @@ export class Encoder {
     this.used += slot
     if (dispatch.zero) for (const storage of dispatch.zero) this.clear(storage)
     this.commands ??= this.device.createCommandEncoder()
-    this.pass ??= this.commands.beginComputePass(this.timestamps(dispatch.label))
+    this.pass ??= this.beginPass(this.commands, dispatch)
     this.pass.setPipeline(pipeline.gpu)
     this.pass.setBindGroup(0, this.bindGroup(pipeline, dispatch, bytes), [offset])
     this.pass.dispatchWorkgroups(...dispatch.workgroups)
     this.dispatches++
-    if (this.profile) this.endPass()
+    if (this.profiler?.isRecording) this.endPass()
   }
 
-  /** From here on every dispatch is a pass of its own with a timestamp at either end. */
-  startProfile(): void {
-    const queries = this.device.createQuerySet({ type: 'timestamp', count: PROFILED_DISPATCHES * 2 })
-    this.profile = { queries, labels: [] }
+  /** From here on every dispatch is a pass of its own, timed by the profiler. */
+  startProfile(profiler: Profiler): void {
+    this.flush()
+    this.profiler = profiler
   }
 
   /** Dispatches share passes again. */
   endProfile(): void {
-    this.finished = this.profile
-    this.profile = null
-  }
-
-  /** Times of the last profile. */
-  async profiled(): Promise<KernelTime[]> {
-    const profile = this.finished
-    this.finished = null
-    if (!profile) return []
-    const bytes = Math.max(16, profile.labels.length * 16)
-    const resolved = this.device.createBuffer({
-      size: bytes,
-      usage: GPUBufferUsage.QUERY_RESOLVE | GPUBufferUsage.COPY_SRC,
-    })
-    const staging = this.device.createBuffer({ size: bytes, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
     this.endPass()
     this.commands ??= this.device.createCommandEncoder()
-    this.commands.resolveQuerySet(profile.queries, 0, profile.labels.length * 2, resolved, 0)
-    this.commands.copyBufferToBuffer(resolved, 0, staging, 0, bytes)
+    this.profiler?.end(this.commands)
+    this.profiler = null
     this.flush()
-    await staging.mapAsync(GPUMapMode.READ)
-    const stamps = new BigUint64Array(staging.getMappedRange().slice(0))
-    const times = new Map<string, { dispatches: number; milliseconds: number }>()
-    profile.labels.forEach((label, index) => {
-      const spent = Number((stamps[index * 2 + 1] ?? 0n) - (stamps[index * 2] ?? 0n)) / 1e6
-      const sum = times.get(label) ?? { dispatches: 0, milliseconds: 0 }
-      times.set(label, { dispatches: sum.dispatches + 1, milliseconds: sum.milliseconds + spent })
-    })
-    for (const buffer of [resolved, staging]) buffer.destroy()
-    profile.queries.destroy()
-    return [...times].map(([label, time]) => ({ label, ...time })).sort((a, b) => b.milliseconds - a.milliseconds)
   }
 
-  private timestamps(label: string): GPUComputePassDescriptor {
-    const { profile } = this
-    if (!profile || profile.labels.length >= PROFILED_DISPATCHES) return {}
-    const index = (profile.labels.push(label) - 1) * 2
-    return {
-      timestampWrites: { querySet: profile.queries, beginningOfPassWriteIndex: index, endOfPassWriteIndex: index + 1 },
-    }
+  private beginPass(commands: GPUCommandEncoder, dispatch: Dispatch): GPUComputePassEncoder {
+    if (!this.profiler?.isRecording) return commands.beginComputePass()
+    const operations = this.operations
+    this.operations = 0
+    const bytes = [...dispatch.reads, ...dispatch.writes].reduce((sum, storage) => sum + storage.bytes, 0)
+    return commands.beginComputePass(this.profiler.pass({ label: dispatch.label, bytes, operations }, commands))
   }
 
   clear(storage: Storage): void {

@@ -13,6 +13,8 @@ import type { BufferUse } from '../memory/pool.js'
 /** What execution needs of the device. */
 export interface ExecutionHost extends Pick<EmitContext, 'limits' | 'isSoftware' | 'subgroupSize'> {
   allocate(bytes: number, use: BufferUse): Storage
+  /** Told of every kernel before its dispatches. */
+  begin(kernel: FusedKernel): void
   encode(dispatch: Dispatch): void
   /** Makes a value last beyond this execution. */
   own(node: Node): void
@@ -103,6 +105,7 @@ export function execute(
   const runKernel = (kernel: FusedKernel) => {
     const { root } = kernel
     const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
+    host.begin(kernel)
     const targets = outputs.map(start)
     if (root.size > 0) runDispatches(kernel, targets, host)
     for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)

@@ -53,6 +53,11 @@ export class DeviceMemory {
     return this.pool.byTag
   }
 
+  /** Largest `allocatedBytes` since creation or the last `resetPeak()`. */
+  get peakAllocatedBytes(): number {
+    return this.pool.statistics.peakAllocatedBytes
+  }
+
   resetPeak(): void {
     this.pool.resetPeak()
   }
@@ -64,6 +69,39 @@ export class DeviceMemory {
 
   /** Every tensor that owns a buffer: what a leak looks like. */
   liveTensors(): LiveTensor[] {
-    return [...this.live].map(({ shape, dtype, bytes, label, tag }) => ({ shape, dtype, bytes, label, tag }))
+    return [...this.live].map(describe)
   }
+
+  /** Marks this moment for {@link leaksSince}. */
+  mark(): MemoryMark {
+    return { live: new Set(this.live) }
+  }
+
+  /** Tensors that own a buffer now and did not at the mark, largest first. */
+  leaksSince({ live }: MemoryMark): LiveTensor[] {
+    return [...this.live]
+      .filter((node) => !live.has(node))
+      .sort((a, b) => b.bytes - a.bytes)
+      .map(describe)
+  }
+
+  /** The same as text, one line each; empty when nothing leaked. */
+  leakReport(mark: MemoryMark): string {
+    return this.leaksSince(mark)
+      .map(
+        ({ label, dtype, shape, bytes, tag }) =>
+          `${label ?? 'tensor'} ${dtype}[${shape.join(', ')}] ${bytes} bytes (${tag})`,
+      )
+      .join('\n')
+  }
+}
+
+/** A moment; see {@link DeviceMemory.mark}. */
+export interface MemoryMark {
+  /** @internal */
+  readonly live: ReadonlySet<Node>
+}
+
+function describe({ shape, dtype, bytes, label, tag }: Node): LiveTensor {
+  return { shape, dtype, bytes, label, tag }
 }

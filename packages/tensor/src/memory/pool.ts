@@ -55,6 +55,8 @@ export interface PoolStatistics {
   readonly pooledBytes: number
   /** Largest `liveBytes` since creation or the last `resetPeak()`. */
   readonly peakBytes: number
+  /** Largest `allocatedBytes` since creation or the last `resetPeak()`. */
+  readonly peakAllocatedBytes: number
 }
 
 /** Bytes of one tag. */
@@ -81,9 +83,20 @@ function sizeClass(bytes: number): number {
   return Math.ceil(bytes / quantum) * quantum
 }
 
+interface Holding {
+  readonly buffer: PoolBuffer
+  readonly use: BufferUse
+}
+
+function describeParts(entries: readonly Holding[]): MemoryPart[] {
+  return entries
+    .map(({ buffer, use }) => ({ label: use.describe(), tag: use.tag, bytes: buffer.bytes }))
+    .sort((a, b) => b.bytes - a.bytes)
+}
+
 export class BufferPool {
   private readonly free = new Map<number, PoolBuffer[]>()
-  private readonly inUse = new Map<number, { readonly buffer: PoolBuffer; readonly use: BufferUse }>()
+  private readonly inUse = new Map<number, Holding>()
   private readonly tags = new Map<string, { liveBytes: number; peakBytes: number }>()
   /** Buffers of which it is not known yet whether there was memory for them. */
   private readonly unconfirmed = new Set<Promise<void>>()
@@ -93,6 +106,7 @@ export class BufferPool {
   private allocated = 0
   private live = 0
   private peak = 0
+  private allocatedPeak = 0
   private evaluations = 0
   private windowPeak = 0
   private lastWindowPeak = Infinity
@@ -114,6 +128,7 @@ export class BufferPool {
       liveBytes: this.live,
       pooledBytes: this.allocated - this.live,
       peakBytes: this.peak,
+      peakAllocatedBytes: this.allocatedPeak,
     }
   }
 
@@ -124,9 +139,13 @@ export class BufferPool {
 
   /** Buffers in use, largest first. */
   parts(): MemoryPart[] {
-    return [...this.inUse.values()]
-      .map(({ buffer, use }) => ({ label: use.describe(), tag: use.tag, bytes: buffer.bytes }))
-      .sort((a, b) => b.bytes - a.bytes)
+    return this.holdings()()
+  }
+
+  /** What is in use now, to be described later. */
+  holdings(): () => MemoryPart[] {
+    const entries = [...this.inUse.values()]
+    return () => describeParts(entries)
   }
 
   get memoryLimit(): number {
@@ -135,6 +154,7 @@ export class BufferPool {
 
   resetPeak(): void {
     this.peak = this.live
+    this.allocatedPeak = this.allocated
     for (const tag of this.tags.values()) tag.peakBytes = tag.liveBytes
   }
 
@@ -226,6 +246,7 @@ export class BufferPool {
     copy.allocated = this.allocated
     copy.live = this.live
     copy.peak = this.live
+    copy.allocatedPeak = this.allocated
     return copy
   }
 
@@ -241,6 +262,7 @@ export class BufferPool {
     const { gpu, failure } = this.source.create(size)
     const buffer = { id: this.nextId++, gpu, bytes: size }
     this.allocated += size
+    this.allocatedPeak = Math.max(this.allocatedPeak, this.allocated)
     if (failure) this.watch(buffer, failure, use)
     return buffer
   }

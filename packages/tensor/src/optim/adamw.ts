@@ -3,8 +3,12 @@
  * kernel per arena. Learning rate, step count and clipping are uniform data of each step.
  */
 import { ShapeError } from '../device/errors.js'
+import type { KernelParameter } from '../graph/node.js'
+import { sameShape } from '../graph/shape.js'
+import type { Tensor } from '../graph/tensor.js'
 import { kernel } from '../ops/kernel.js'
-import { BLOCK, type ParameterSet } from './parameters.js'
+import { BLOCK } from './arena.js'
+import type { ParameterSet } from './parameters.js'
 
 export interface AdamWOptions {
   readonly betas?: readonly [number, number]
@@ -30,6 +34,15 @@ export function clipScale(norm: number, maxNorm: number): number {
   return Math.min(1, maxNorm / (norm + 1e-6))
 }
 
+/** Element i, given whether it `decays`. */
+const UPDATE = /* wgsl */ `let g = load_gradient(i) * params.gradScale;
+  let m = params.beta1 * load_first(i) + params.rest1 * g;
+  let v = params.beta2 * load_second(i) + params.rest2 * g * g;
+  store_first(i, m);
+  store_second(i, v);
+  let w = load_value(i) * (1.0 - params.decay * decays);
+  store_value(i, w - params.stepSize * m / (sqrt(v) * params.scale2 + params.eps));`
+
 export class AdamW {
   private readonly betas: readonly [number, number]
   private readonly eps: number
@@ -52,9 +65,8 @@ export class AdamW {
   }
 
   /** Updates every trainable parameter from the gradients held. Runs with the next evaluation. */
-  update({ learningRate, weightDecay = 0, gradScale = 1 }: AdamWStep): void {
-    this.steps++
-    const [beta1, beta2] = this.betas
+  update(step: AdamWStep): void {
+    const params = this.begin(step)
     for (const arena of this.parameters.arenas) {
       const blocks = arena.size / BLOCK
       kernel({
@@ -62,33 +74,74 @@ export class AdamW {
         inputs: { gradient: arena.gradient, flags: arena.flags },
         outputs: {},
         writes: { value: arena.value, first: arena.firstMoment, second: arena.secondMoment },
-        params: {
-          blocks: ['u32', blocks],
-          beta1: ['f32', beta1],
-          beta2: ['f32', beta2],
-          rest1: ['f32', 1 - beta1],
-          rest2: ['f32', 1 - beta2],
-          stepSize: ['f32', learningRate / (1 - beta1 ** this.steps)],
-          scale2: ['f32', 1 / Math.sqrt(1 - beta2 ** this.steps)],
-          decay: ['f32', learningRate * weightDecay],
-          gradScale: ['f32', gradScale],
-          eps: ['f32', this.eps],
-        },
+        params: { ...params, blocks: ['u32', blocks] },
         workgroupSize: [BLOCK, 1, 1],
         dispatch: [blocks, 1, 1],
         body: /* wgsl */ `
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   if (wid.x >= params.blocks || load_flags(wid.x * 2u) == 0.0) { return; }
   let i = wid.x * ${BLOCK}u + lidx;
-  let g = load_gradient(i) * params.gradScale;
-  let m = params.beta1 * load_first(i) + params.rest1 * g;
-  let v = params.beta2 * load_second(i) + params.rest2 * g * g;
-  store_first(i, m);
-  store_second(i, v);
-  let w = load_value(i) * (1.0 - params.decay * load_flags(wid.x * 2u + 1u));
-  store_value(i, w - params.stepSize * m / (sqrt(v) * params.scale2 + params.eps));
+  let decays = load_flags(wid.x * 2u + 1u);
+  ${UPDATE}
 }`,
       })
+    }
+  }
+
+  /**
+   * One update, parameter by parameter, as the gradients arrive: no memory is taken for the gradients of all. There is no
+   * clipping by the global norm, which is known only at the end, and no accumulation over micro-batches.
+   *
+   * @example
+   * const apply = optimizer.arriving({ learningRate: 1e-3 })
+   * grad(loss, names.map((name) => parameters.get(name)), { onGradient: (index, gradient) => apply(names[index], gradient) })
+   * await device.eval([])
+   *
+   * @returns To be called once per trainable parameter, with its complete gradient.
+   */
+  arriving(step: AdamWStep): (name: string, gradient: Tensor) => void {
+    const params = this.begin(step)
+    return (name, gradient) => {
+      const { value, firstMoment, secondMoment, size, learns, decays } = this.parameters.state(name)
+      if (!sameShape(gradient.shape, value.shape)) {
+        throw new ShapeError(
+          `AdamW: the gradient of '${name}' has shape [${gradient.shape.join(', ')}], not [${value.shape.join(', ')}].`,
+        )
+      }
+      if (!learns) return
+      kernel({
+        name: 'adamw',
+        inputs: { gradient },
+        outputs: {},
+        writes: { value, first: firstMoment, second: secondMoment },
+        params: { ...params, size: ['u32', size], decays: ['f32', decays ? 1 : 0] },
+        workgroupSize: [BLOCK, 1, 1],
+        dispatch: [Math.ceil(size / BLOCK), 1, 1],
+        body: /* wgsl */ `
+fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
+  let i = wid.x * ${BLOCK}u + lidx;
+  if (i >= params.size) { return; }
+  let decays = params.decays;
+  ${UPDATE}
+}`,
+      })
+    }
+  }
+
+  /** Counts a step and gives what its kernels must know of it. */
+  private begin({ learningRate, weightDecay = 0, gradScale = 1 }: AdamWStep): Record<string, KernelParameter> {
+    this.steps++
+    const [beta1, beta2] = this.betas
+    return {
+      beta1: ['f32', beta1],
+      beta2: ['f32', beta2],
+      rest1: ['f32', 1 - beta1],
+      rest2: ['f32', 1 - beta2],
+      stepSize: ['f32', learningRate / (1 - beta1 ** this.steps)],
+      scale2: ['f32', 1 / Math.sqrt(1 - beta2 ** this.steps)],
+      decay: ['f32', learningRate * weightDecay],
+      gradScale: ['f32', gradScale],
+      eps: ['f32', this.eps],
     }
   }
 

@@ -10,9 +10,7 @@ import type { Tensor } from '../graph/tensor.js'
 import { assign } from '../ops/assign.js'
 import { add, mul } from '../ops/elementwise.js'
 import { sum } from '../ops/reduce.js'
-
-/** Elements an update workgroup handles; every parameter starts on a multiple of it. */
-export const BLOCK = 256
+import { Arena, BLOCK } from './arena.js'
 
 export interface ParameterSpec {
   readonly name: string
@@ -29,19 +27,23 @@ interface Parameter {
   readonly offset: number
   readonly size: number
   readonly value: Tensor
-  readonly gradient: Tensor
+  /** Where its gradient is held, once one is. */
+  gradient: Tensor | null
+  /** Its moments, once it has been updated by itself. */
+  moments: readonly [Tensor, Tensor] | null
 }
 
-/** One stretch of parameters: four buffers of `size` elements and a flag pair per block. */
-export interface Arena {
-  readonly size: number
+/** What updating one parameter needs. */
+export interface ParameterState {
   readonly value: Tensor
-  readonly gradient: Tensor
   readonly firstMoment: Tensor
   readonly secondMoment: Tensor
-  /** f32 `[blocks, 2]`: learns (0/1), decays (0/1). */
-  readonly flags: Tensor
+  readonly size: number
+  readonly learns: boolean
+  readonly decays: boolean
 }
+
+const decays = ({ decay, shape }: ParameterSpec) => decay ?? shape.length >= 2
 
 export class ParameterSet {
   /** @internal */
@@ -73,14 +75,7 @@ export class ParameterSet {
       places.push({ spec, arena, offset: sizes[arena] ?? 0, size })
       sizes[arena] = (sizes[arena] ?? 0) + padded
     }
-    this.arenas = sizes.map((size, index) => ({
-      size,
-      value: device.buffer([size]).named(`parameters ${index}`),
-      gradient: device.buffer([size]).named(`gradients ${index}`),
-      firstMoment: device.buffer([size]).named(`first moments ${index}`),
-      secondMoment: device.buffer([size]).named(`second moments ${index}`),
-      flags: device.buffer([size / BLOCK, 2]).named(`parameter flags ${index}`),
-    }))
+    this.arenas = sizes.map((size, index) => new Arena(device, size, index))
     for (const place of places) {
       const { spec, arena: index, offset } = place
       if (this.parameters.has(spec.name)) throw new ShapeError(`Two parameters are named '${spec.name}'.`)
@@ -88,8 +83,7 @@ export class ParameterSet {
       if (!arena) throw new Error('Internal: parameter without arena.')
       const value = device.place(arena.value, offset, spec.shape).named(spec.name)
       value.requiresGrad = true
-      const gradient = device.place(arena.gradient, offset, spec.shape).named(`gradient of ${spec.name}`)
-      this.parameters.set(spec.name, { ...place, value, gradient })
+      this.parameters.set(spec.name, { ...place, value, gradient: null, moments: null })
     }
     this.trainableGroups = new Set(this.groups)
     this.writeFlags()
@@ -144,21 +138,38 @@ export class ParameterSet {
 
   /** Adds a gradient to the one held; runs with the next evaluation. */
   accumulate(name: string, gradient: Tensor): void {
-    const { gradient: held } = this.find(name)
+    const held = this.gradient(name)
     assign(held, add(held, gradient))
   }
 
   gradient(name: string): Tensor {
-    return this.find(name).gradient
+    const parameter = this.find(name)
+    const { arena, offset, spec } = parameter
+    parameter.gradient ??= this.device
+      .place(this.arenaAt(arena).gradient, offset, spec.shape)
+      .named(`gradient of ${name}`)
+    return parameter.gradient
+  }
+
+  /** @internal The parameter with its moments, for an update of it alone. */
+  state(name: string): ParameterState {
+    const parameter = this.find(name)
+    const { spec, arena: index, offset, size, value } = parameter
+    const arena = this.arenaAt(index)
+    const place = (within: Tensor) => this.device.place(within, offset, spec.shape)
+    parameter.moments ??= [place(arena.firstMoment), place(arena.secondMoment)]
+    const [firstMoment, secondMoment] = parameter.moments
+    return { value, firstMoment, secondMoment, size, learns: this.learns(spec), decays: decays(spec) }
   }
 
   zeroGrad(): void {
-    for (const { gradient } of this.arenas) this.device.clear(gradient)
+    for (const arena of this.arenas) if (arena.hasGradient) this.device.clear(arena.gradient)
   }
 
   /** Global L2 norm of the gradients held. */
   async gradNorm(): Promise<number> {
-    const squares = this.arenas.map(({ gradient }) => sum(mul(gradient, gradient)))
+    const held = this.arenas.filter(({ hasGradient }) => hasGradient)
+    const squares = held.map(({ gradient }) => sum(mul(gradient, gradient)))
     const values = await this.device.read(squares)
     for (const square of squares) square.dispose()
     return Math.sqrt(values.reduce((total, value) => total + (value[0] ?? NaN), 0))
@@ -207,11 +218,17 @@ export class ParameterSet {
   }
 
   dispose(): void {
-    for (const arena of this.arenas) {
-      for (const tensor of [arena.value, arena.gradient, arena.firstMoment, arena.secondMoment, arena.flags]) {
-        tensor.dispose()
-      }
-    }
+    for (const arena of this.arenas) arena.dispose()
+  }
+
+  private learns({ group = 'default' }: ParameterSpec): boolean {
+    return this.trainableGroups.has(group)
+  }
+
+  private arenaAt(index: number): Arena {
+    const arena = this.arenas[index]
+    if (!arena) throw new Error(`Internal: there is no arena ${index}.`)
+    return arena
   }
 
   private find(name: string): Parameter {
@@ -223,10 +240,9 @@ export class ParameterSet {
   private writeFlags(): void {
     const flags = this.arenas.map(({ size }) => new Float32Array((size / BLOCK) * 2))
     for (const { spec, arena, offset, size } of this.parameters.values()) {
-      const learns = this.trainableGroups.has(spec.group ?? 'default') ? 1 : 0
-      const decays = (spec.decay ?? spec.shape.length >= 2) ? 1 : 0
+      const pair = [this.learns(spec) ? 1 : 0, decays(spec) ? 1 : 0]
       for (let block = offset / BLOCK; block < Math.ceil((offset + size) / BLOCK); block++) {
-        flags[arena]?.set([learns, decays], block * 2)
+        flags[arena]?.set(pair, block * 2)
       }
     }
     this.arenas.forEach((arena, index) => this.device.write(arena.flags, flags[index] ?? new Float32Array()))
