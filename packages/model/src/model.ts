@@ -46,7 +46,8 @@ export interface FrozenBase {
 
 export class VisionLanguageModel {
   /** The live weights as a network, the adapter in them. */
-  readonly network: Network
+  network: Network
+  #merged = false
 
   /**
    * @param parameters What learns: every weight, or the factors of the adapter.
@@ -81,7 +82,41 @@ export class VisionLanguageModel {
   weightsWith(value: (name: string) => Tensor, dropout?: DropoutSeed): Weights {
     if (!this.frozen) return value
     const { weights, adapter } = this.frozen
-    return adapter ? adapter.over(weights.source, value, dropout) : weights.source
+    return adapter && !this.#merged ? adapter.over(weights.source, value, dropout) : weights.source
+  }
+
+  /**
+   * Puts the adapter into the frozen weights, so that every pass costs what the base costs. While it is in, it does not
+   * learn, and there is no reference without it. Computed in f32 and rounded to the base's storage.
+   *
+   * @throws {ConfigError} there is no adapter, it is in already, or a layer is quantised.
+   */
+  async mergeAdapter(): Promise<void> {
+    await this.#addDeltas(1, false)
+  }
+
+  /** Takes the adapter out again. In f32 up to rounding of the last place; what 16-bit storage rounded away stays away. */
+  async unmergeAdapter(): Promise<void> {
+    await this.#addDeltas(-1, true)
+  }
+
+  async #addDeltas(sign: 1 | -1, merged: boolean): Promise<void> {
+    const { adapter, frozen } = this
+    if (!adapter || !frozen) throw new ConfigError('There is no adapter to merge.')
+    if (this.#merged !== merged)
+      throw new ConfigError(`The adapter is ${this.#merged ? 'merged already' : 'not merged'}.`)
+    for (const module of adapter.modules) {
+      using _scope = this.device.scope()
+      noGrad(() => frozen.weights.add(`${module.name}.weight`, adapter.delta(module).mul(sign)))
+      await this.device.eval([])
+    }
+    this.#merged = !merged
+    this.network = { ...this.network, weights: this.weightsWith((name) => this.parameters.get(name)) }
+  }
+
+  /** Whether the adapter is in the frozen weights now. */
+  get adapterMerged(): boolean {
+    return this.#merged
   }
 
   /** Values of one weight by its hub name, as f32, the adapter merged in: W + scale · B·A, computed in f32. */
@@ -89,7 +124,9 @@ export class VisionLanguageModel {
     const weight = this.frozen ? this.frozen.weights.get(name) : this.parameters.get(name)
     const module = this.adapter?.moduleOf(name)
     using _scope = this.device.scope()
-    const value = noGrad(() => (module && this.adapter ? this.adapter.merged(weight, module) : weight))
+    const value = noGrad(() =>
+      module && this.adapter && !this.#merged ? weight.add(this.adapter.delta(module)) : weight,
+    )
     const [values] = await this.device.read([value])
     return values as Float32Array
   }

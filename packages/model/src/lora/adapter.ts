@@ -80,10 +80,10 @@ export class LoraAdapter {
     return weight.endsWith('.weight') ? this.byName.get(weight.slice(0, -'.weight'.length)) : undefined
   }
 
-  /** The layer's weight with its factors in it: W + scale · B·A, in f32. */
-  merged(weight: Tensor, { name, scale }: LoraModule): Tensor {
+  /** What the factors add to the layer's weight: scale · B·A, in f32. */
+  delta({ name, scale }: LoraModule): Tensor {
     const { a, b } = factorNames(name)
-    return weight.add(mul(matmul(this.parameters.get(b), this.parameters.get(a)), scale))
+    return mul(matmul(this.parameters.get(b), this.parameters.get(a)), scale)
   }
 
   /** x with a share of its elements zeroed and the others scaled up, as torch.nn.Dropout. */

@@ -106,6 +106,21 @@ describe('an adapter of PEFT', () => {
     merged.dispose()
   })
 
+  it('is the same when merged in place, and gone when unmerged', async () => {
+    const [apart, base] = [
+      await logitsOf(model, prompt),
+      await logitsOf(model, prompt, { ...model.network, weights: model.frozen?.weights.source as never }),
+    ]
+    await model.mergeAdapter()
+    expect(difference(await logitsOf(model, prompt), apart)).toBeLessThan(2e-4)
+    await expect(model.mergeAdapter()).rejects.toThrow(/merged already/)
+    await model.unmergeAdapter()
+    expect(await logitsOf(model, prompt)).not.toEqual(base)
+    const off = { ...model.network, weights: model.frozen?.weights.source as never }
+    expect(difference(await logitsOf(model, prompt, off), base)).toBeLessThan(2e-4)
+    await expect(model.unmergeAdapter()).rejects.toThrow(/not merged/)
+  })
+
   it('comes back from a folder of its own, unknown fields kept', async () => {
     await saveAdapter(model, at('again'), 'qwen2_5_vl')
     const json = JSON.parse(await readFile(at('again/adapter_config.json'), 'utf8')) as Record<string, unknown>

@@ -4,7 +4,7 @@
  * decoder are quantised in groups along their input (QLoRA, arXiv 2305.14314); embedding, head and vision tower, which
  * suffer most from it, are bf16.
  */
-import { fromFloat32, QuantizedWeight, type Device, type Tensor } from '@revisual/tensor'
+import { assign, cast, fromFloat32, noGrad, QuantizedWeight, type Device, type Tensor } from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
 import type { Weights } from './layers.js'
 import type { ParameterSpec } from './parameters.js'
@@ -88,6 +88,20 @@ export class FrozenWeights {
     }
     const dtype = tensor.dtype as keyof typeof stored
     this.device.writeBytes(tensor, offset * (dtype === 'f32' ? 4 : 2), fromFloat32(values, stored[dtype], name))
+  }
+
+  /**
+   * Replaces a weight by a sum with it; runs with the next evaluation.
+   * @throws {ConfigError} the weight is quantised: what it would become has no exact form there.
+   */
+  add(name: string, delta: Tensor): void {
+    const tensor = this.get(name)
+    if (tensor instanceof QuantizedWeight) {
+      throw new ConfigError(
+        `${name} is quantised and cannot be changed in place. Save the merged model, or hold the base in bf16.`,
+      )
+    }
+    noGrad(() => assign(tensor, cast(tensor.add(delta), tensor.dtype)))
   }
 
   dispose(): void {

@@ -103,6 +103,8 @@ class NetworkPolicy implements ModelPolicy {
 
   #referenceWeights(): Weights {
     const { frozen } = this.model
+    if (this.model.adapterMerged)
+      throw new ConfigError('scoreReference(): the adapter is merged; unmergeAdapter() first.')
     if (frozen && this.#adapterOff) return frozen.weights.source
     const reference = this.#reference
     if (!reference) throw new Error('There is no reference yet: call snapshotReference() before scoreReference().')
@@ -126,6 +128,7 @@ class NetworkPolicy implements ModelPolicy {
       return { loss: loss(scores).loss, scores }
     }
     using _scope = device.scope()
+    if (this.model.adapterMerged) throw new ConfigError('accumulate(): the adapter is merged; unmergeAdapter() first.')
     const dropout = { step: this.#optimizer.step, microBatch: this.#microBatches++ }
     const weights = this.model.weightsWith((name) => parameters.get(name), dropout)
     const lazy = scoreTokens({ ...network, weights }, batch, this.#mask)
