@@ -46,7 +46,7 @@ export type { AlphaMode, EncodedImage } from './images/decode.js'
 export { prepareImage, type GridThw, type PreparedImage, type ProcessorConfig } from './images/processor.js'
 export { sampleFrames, type FrameSampling, type VideoBudget, type VideoFrames } from './images/video.js'
 export { createModel, VisionLanguageModel, type CreateOptions, type ModelParts } from './model.js'
-export { parameterCount } from './network/parameters.js'
+export { parameterCount, parameterSpecs, type ParameterSpec } from './network/parameters.js'
 export { createPolicy, type ModelPolicy, type PolicyOptions } from './policy/policy.js'
 export { promptFromIds, questionPrompt, type ModelPrompt, type PromptInput } from './prompt.js'
 export {
