@@ -4,7 +4,6 @@ import type { PreparedImage } from '../images/processor.js'
 import type { ModelPrompt } from '../prompt.js'
 import { layOutTokens } from './batch.js'
 import { noRow } from './rows.js'
-import { paddingSegment } from './segments.js'
 
 const image = (h: number, w: number): PreparedImage => ({ grid: [1, h, w], pixelValues: new Float32Array() })
 const pad = 9
@@ -17,7 +16,7 @@ function prompt(ids: readonly number[], images: readonly PreparedImage[] = []): 
 const options = { visualTokenIds: [pad], mergeSize: 2 }
 
 describe('layOutTokens', () => {
-  it('places every token once, in one run of one segment, for rows and packed rows', () => {
+  it('places every token once, each sequence as one run that attends to itself, end to end or in rows', () => {
     const sequence = fc.record({ known: fc.integer({ min: 1, max: 12 }), more: fc.integer({ min: 0, max: 8 }) })
     const sizes = fc.array(sequence, { minLength: 1, maxLength: 12 })
     fc.assert(
@@ -27,27 +26,27 @@ describe('layOutTokens', () => {
           continuation: Array.from({ length: more }, (_, k) => 1000 * index + 500 + k),
         }))
         const { ids, positions, attention, lastPromptPlace, continuationPlace } = layOutTokens(fed, options, kind)
-        if (attention.kind !== 'rows') throw new Error('another plan was expected')
-        const { rows, length, segments } = attention
+        const longest = Math.max(...sizes.map(({ known, more }) => known + more))
         const used = new Set<number>()
         fed.forEach(({ prompt: { ids: known }, continuation }, index) => {
           const start = (lastPromptPlace[index] as number) + 1 - known.length
           const all = [...known, ...continuation]
+          const rows = { start, length: all.length }
           expect([...ids.slice(start, start + all.length)]).toEqual(all)
           expect(continuationPlace[index]).toBe(start + known.length)
-          expect(Math.floor(start / length)).toBe(Math.floor((start + all.length - 1) / length))
-          if (kind === 'rows') expect(start).toBe(index * length)
+          expect(attention[index]).toEqual({ queries: rows, keys: rows })
+          if (kind === 'rows') expect(start).toBe(index * longest)
           all.forEach((_, k) => {
-            expect(positions[2 * rows * length + start + k]).toBe(k)
-            if (segments) expect(segments[start + k]).toBe(index)
+            expect(positions[2 * ids.length + start + k]).toBe(k)
             used.add(start + k)
           })
         })
+        expect(attention.length).toBe(fed.length)
         expect(used.size).toBe(fed.reduce((sum, f) => sum + f.prompt.ids.length + f.continuation.length, 0))
-        for (let place = 0; place < rows * length; place++) {
-          if (!used.has(place)) expect([ids[place], segments?.[place]]).toEqual([noRow, paddingSegment])
-        }
-        expect(rows).toBeLessThanOrEqual(fed.length)
+        expect(ids.length).toBe(kind === 'packed' ? used.size : fed.length * longest)
+        ids.forEach((id, place) => {
+          if (!used.has(place)) expect(id).toBe(noRow)
+        })
       }),
     )
   })
@@ -65,19 +64,14 @@ describe('layOutTokens', () => {
     expect([...positions.slice(0, 8)]).toEqual([0, 1, 2, 0, 3, 4, 1, 3])
     expect(lastPromptPlace).toEqual([2, 3, 2, 2])
     expect([continuationPlace[0], continuationPlace[1], continuationPlace[3]]).toEqual([4, 6, 7])
-    if (attention.kind !== 'shared') throw new Error('another plan was expected')
-    const { rows, queries, prefix, queryPlaces, keyPlaces, keySegments, back } = attention
-    expect([rows, queries, prefix]).toEqual([5, 3, 3])
-    const row = (values: Uint32Array, width: number, index: number) => [
-      ...values.slice(index * width, (index + 1) * width),
-    ]
-    expect(row(queryPlaces, 3, 0)).toEqual([0, 1, 2])
-    expect(row(keyPlaces, 6, 0)).toEqual([noRow, noRow, noRow, 0, 1, 2])
-    expect(row(queryPlaces, 3, 2)).toEqual([4, 5, noRow])
-    expect(row(keyPlaces, 6, 2)).toEqual([0, 1, 2, 4, 5, noRow])
-    expect(row(keyPlaces, 6, 3)).toEqual([3, noRow, noRow, 6, noRow, noRow])
-    expect(row(keySegments, 6, 3)).toEqual([0, paddingSegment, paddingSegment, 0, paddingSegment, paddingSegment])
-    back.forEach((query, place) => expect(queryPlaces[query]).toBe(place))
+    const alone = (start: number, length: number) => ({ queries: { start, length }, keys: { start, length } })
+    expect(attention).toEqual([
+      alone(0, 3),
+      alone(3, 1),
+      { ...alone(4, 2), prefix: { start: 0, length: 3 } },
+      { ...alone(6, 1), prefix: { start: 3, length: 1 } },
+      { ...alone(7, 1), prefix: { start: 0, length: 3 } },
+    ])
   })
 
   it.each(['rows', 'shared'] as const)('runs an image that several prompts hold once (%s)', (kind) => {

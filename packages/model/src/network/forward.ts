@@ -43,6 +43,6 @@ export function forward(network: Network, layout: TokenLayout): DecoderOutput {
     ...embedTokens(network, layout),
     cos: device.tensor(cos, shape),
     sin: device.tensor(sin, shape),
-    attention: tokenAttention(device, layout.attention),
+    attention: tokenAttention(device, layout.attention, { causal: true }),
   })
 }

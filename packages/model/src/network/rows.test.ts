@@ -3,7 +3,7 @@ import fc from 'fast-check'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { difference } from '../../test/support.js'
 import { noRow, pickRows } from './rows.js'
-import { paddingSegment, segmentLayout } from './segments.js'
+import { neighbouringRuns } from './token-attention.js'
 
 let device: Device
 beforeAll(async () => {
@@ -48,16 +48,15 @@ describe('pickRows', () => {
   })
 })
 
-describe('segmentLayout', () => {
-  it('needs no padding when runs are equal', () => {
-    expect(segmentLayout([16, 16, 16])).toEqual({ count: 3, length: 16 })
-  })
-
-  it('pads unequal runs and finds every row again', () => {
-    const { count, length, padded } = segmentLayout([2, 3])
-    expect([count, length]).toEqual([2, 3])
-    expect([...(padded?.gather ?? [])]).toEqual([0, 1, noRow, 2, 3, 4])
-    expect([...(padded?.segments ?? [])]).toEqual([0, 0, paddingSegment, 0, 0, 0])
-    expect([...(padded?.back ?? [])]).toEqual([0, 1, 3, 4, 5])
+describe('neighbouringRuns', () => {
+  it('lets each run attend to itself', () => {
+    const [first, second] = [
+      { start: 0, length: 2 },
+      { start: 2, length: 3 },
+    ]
+    expect(neighbouringRuns([2, 3])).toEqual([
+      { queries: first, keys: first },
+      { queries: second, keys: second },
+    ])
   })
 })

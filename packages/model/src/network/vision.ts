@@ -4,15 +4,15 @@
  * the last step of the reference (back to raster order) is folded into the gather that places visual tokens in the text.
  * Source: transformers `models/{qwen2_vl,qwen2_5_vl,qwen3_vl}/modeling_*.py`.
  */
-import { attention, gelu, linear, rotary, type Device, type Tensor } from '@revisual/tensor'
+import { gelu, linear, rotary, type Device, type Tensor } from '@revisual/tensor'
 import type { Architecture, Merger, VisionArchitecture } from '../config/architecture.js'
 import type { PreparedImage } from '../images/processor.js'
 import { positionTaps, type PositionTaps } from '../positions/position-table.js'
 import { visionRotary, type RotaryTable } from '../positions/rotary.js'
 import { patchCoordinates, windowOrder } from '../positions/windows.js'
 import { feedForward, norms, project, type Weights } from './layers.js'
-import { noRow, pickRows } from './rows.js'
-import { segmentLayout, type SegmentLayout } from './segments.js'
+import { pickRows } from './rows.js'
+import { neighbouringRuns, tokenAttention, type TokenAttention } from './token-attention.js'
 
 /** Images as host arrays in window order. */
 export interface VisionBatch {
@@ -22,8 +22,9 @@ export interface VisionBatch {
   readonly rotary: RotaryTable
   /** Where the learned position table is read, if there is one. */
   readonly positions: PositionTaps | null
-  readonly windows: SegmentLayout
-  readonly frames: SegmentLayout
+  /** Rows in each window and in each frame, in order. */
+  readonly windowLengths: readonly number[]
+  readonly frameLengths: readonly number[]
   /** [cells] output row of each merged cell; cells in raster order, images concatenated. */
   readonly rowOfCell: Uint32Array
 }
@@ -60,8 +61,8 @@ export function visionBatch(
       rows: taps.rows.map((values) => rowOrder.map((row) => values[row] as number)),
       weights: taps.weights.map((values) => Float32Array.from(rowOrder, (row) => values[row] as number)),
     },
-    windows: segmentLayout(windowLengths),
-    frames: segmentLayout(frameLengths),
+    windowLengths,
+    frameLengths,
     rowOfCell,
   }
 }
@@ -74,34 +75,6 @@ function concatenate(arrays: readonly Float32Array[]): Float32Array {
     offset += array.length
   }
   return result
-}
-
-/** Uploaded tables of one segment layout. */
-interface Segments {
-  readonly layout: SegmentLayout
-  readonly cos: Tensor
-  readonly sin: Tensor
-  /** u32 [count, length], where runs are padded. */
-  readonly mask?: Tensor
-}
-
-function uploadSegments(device: Device, layout: SegmentLayout, table: RotaryTable, half: number): Segments {
-  const { count, length, padded } = layout
-  const tensor = (values: Float32Array) => device.tensor(values, [values.length / half, half])
-  if (!padded) return { layout, cos: tensor(table.cos), sin: tensor(table.sin) }
-  const spread = (values: Float32Array) => {
-    const result = new Float32Array(count * length * half)
-    padded.gather.forEach((row, place) => {
-      if (row !== noRow) result.set(values.subarray(row * half, (row + 1) * half), place * half)
-    })
-    return tensor(result)
-  }
-  return {
-    layout,
-    cos: spread(table.cos),
-    sin: spread(table.sin),
-    mask: device.tensor(padded.segments, [count, length]),
-  }
 }
 
 /** Visual tokens [cells, outputSize] in window order; row `rowOfCell[c]` belongs to cell c. */
@@ -121,16 +94,18 @@ export function visionTower(
   const { headSize, normEpsilon } = vision
   const visual: Weights = (name) => weights(`visual.${name}`)
   const norm = norms[vision.norm]
-  const half = headSize / 2
-  const frames = uploadSegments(device, batch.frames, batch.rotary, half)
-  const windows = vision.windows ? uploadSegments(device, batch.windows, batch.rotary, half) : frames
+  const table = (values: Float32Array) => device.tensor(values, [batch.rows, headSize / 2])
+  const [cos, sin] = [table(batch.rotary.cos), table(batch.rotary.sin)]
+  const inside = (lengths: readonly number[]) => tokenAttention(device, neighbouringRuns(lengths), { causal: false })
+  const frames = inside(batch.frameLengths)
+  const windows = vision.windows ? inside(batch.windowLengths) : frames
   const deepStack: Tensor[] = []
   let x = embedPatches(device, visual, vision, batch)
   for (let block = 0; block < vision.blocks; block++) {
     const at = `blocks.${block}`
-    const segments = vision.windows?.fullAttentionBlocks.includes(block) ? frames : windows
+    const attention = vision.windows?.fullAttentionBlocks.includes(block) ? frames : windows
     const qkv = project(visual, `${at}.attn.qkv`, norm(visual, `${at}.norm1`, x, normEpsilon), true)
-    x = x.add(project(visual, `${at}.attn.proj`, segmentAttention(qkv, segments, vision), true))
+    x = x.add(project(visual, `${at}.attn.proj`, mix(qkv, cos, sin, attention, vision), true))
     x = x.add(feedForward(visual, vision.mlp, `${at}.mlp`, norm(visual, `${at}.norm2`, x, normEpsilon), true))
     for (const { block: after, merger } of vision.deepStack) {
       if (after === block) deepStack.push(merge(visual, vision, merger, x))
@@ -164,20 +139,15 @@ function merge(visual: Weights, vision: VisionArchitecture, merger: Merger, x: T
   return project(visual, `${merger.name}.${merger.second}`, gelu(inner, 'erf'), true)
 }
 
-/** Bidirectional attention inside each segment. qkv [N, 3E] → [N, E]. */
-function segmentAttention(qkv: Tensor, { layout, cos, sin, mask }: Segments, vision: VisionArchitecture): Tensor {
-  const { heads, headSize, hiddenSize } = vision
-  const { count, length, padded } = layout
-  const rows = padded ? pickRows(qkv, padded.gather) : qkv
-  const split = rows.reshape([-1, 3 * heads, headSize])
+/** Rotates queries and keys and lets rows attend. qkv [N, 3E] → [N, E]. */
+function mix(
+  qkv: Tensor,
+  cos: Tensor,
+  sin: Tensor,
+  attention: TokenAttention,
+  { heads, headSize }: VisionArchitecture,
+): Tensor {
+  const split = qkv.reshape([-1, 3 * heads, headSize])
   const turned = rotary(split.slice(1, 0, 2 * heads), cos, sin)
-  const part = (x: Tensor, index: number) =>
-    x
-      .slice(1, index * heads, (index + 1) * heads)
-      .reshape([count, length, heads, headSize])
-      .permute([0, 2, 1, 3])
-  const options = mask ? { querySegments: mask, keySegments: mask } : {}
-  const mixed = attention(part(turned, 0), part(turned, 1), part(split, 2), options)
-  const flat = mixed.permute([0, 2, 1, 3]).reshape([-1, hiddenSize])
-  return padded ? pickRows(flat, padded.back) : flat
+  return attention(turned.slice(1, 0, heads), turned.slice(1, heads), split.slice(1, 2 * heads))
 }
