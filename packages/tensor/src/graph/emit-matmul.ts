@@ -10,7 +10,7 @@ import { emitElementwise } from './emit-elementwise.js'
 import { Node, type MatmulSpec, type Read } from './node.js'
 import { inPieces, type Attempt } from './pieces.js'
 import { labelOf, type FusedKernel } from './schedule.js'
-import { bytesPerElement, contiguousStrides, sizeOf, spanOf, type Layout } from './shape.js'
+import { bytesPerElement, contiguousStrides, isQuantised, sizeOf, spanOf, type Layout } from './shape.js'
 
 /** A part of the product: matrices of the batch, rows of the left operand, columns of the right one. */
 interface Piece {
@@ -46,8 +46,8 @@ function part({ strides, offset }: Layout, ranges: readonly Range[]): Layout {
 const TRANSPOSE_FROM_ROWS = 32
 
 /**
- * A copy of the right operand with unit stride along its columns. A CPU rasteriser reads neighbouring columns with one
- * vector load and strided ones element by element; for weights `[out, in]` the copy is a small part of the product.
+ * A copy of the right operand with unit stride along its columns, for a CPU rasteriser whose kernel reads strided columns
+ * element by element, and for types that cost much to decode: every tile of rows would decode them again.
  */
 function transposedCopy(read: Read, spec: MatmulSpec, context: EmitContext): { read: Read; dispatches: Dispatch[] } {
   const used = read.layout.shape.map((dimension, axis) => (read.layout.strides[axis] === 0 && axis < 3 ? 1 : dimension))
@@ -77,7 +77,8 @@ export function emitMatmul(
   if (!a || !b) throw new Error('Internal: matmul without operands.')
   const isStrided = (b.layout.strides.at(-1) ?? 1) !== 1 && spec.n > 1
   const copyFits = 4 * b.node.size <= context.limits.maxStorageBufferBindingSize
-  if (!context.isSoftware || !isStrided || spec.m < TRANSPOSE_FROM_ROWS || !copyFits) {
+  const isCostly = context.subgroupSize === undefined || isQuantised(b.node.dtype)
+  if (!context.isSoftware || !isStrided || !isCostly || spec.m < TRANSPOSE_FROM_ROWS || !copyFits) {
     return emitProduct(kernel, a, b, spec, anchor, target, context)
   }
   const copy = transposedCopy(b, spec, context)

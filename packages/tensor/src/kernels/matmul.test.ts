@@ -209,6 +209,11 @@ function makeCase(shape: MatmulShape, a: OperandSpec, b: OperandSpec): Case {
 
 async function check(product: Case, family: Family): Promise<MatmulPlan> {
   const plan = planMatmul(product.shape, product.a, product.b, limitsOf(family, product.shape), options(family))
+  await verify(plan, product)
+  return plan
+}
+
+async function verify(plan: MatmulPlan, product: Case): Promise<void> {
   expect(plan.params.length % 4).toBe(0)
   const actual = await run(plan, product)
   const expected = reference(product)
@@ -216,7 +221,6 @@ async function check(product: Case, family: Family): Promise<MatmulPlan> {
   let worst = 0
   expected.forEach((value, index) => (worst = Math.max(worst, Math.abs(value - (actual[index] ?? NaN)))))
   expect(worst, `${plan.key} ${JSON.stringify(product.shape)}`).toBeLessThanOrEqual(1e-3)
-  return plan
 }
 
 const plain = (layout: Layout): OperandSpec => ({ layout, dtype: 'f32', offset: 0, broadcast: [false, false, false] })
@@ -303,6 +307,27 @@ describe.each(families)('%s kernels', (family) => {
     reference(product).forEach((value, index) => {
       expect(actual[index]).toBeCloseTo(value, 3)
     })
+  })
+})
+
+/** Every tile meets every way of loading an operand, on edges that do and do not divide, with two compilations each. */
+describe('tiles of the lanes kernel', () => {
+  test.each([
+    [1, 'rows', 'columns'],
+    [4, 'columns', 'rows'],
+    [8, 'strided', 'columns'],
+    [16, 'rows', 'rows'],
+    [32, 'columns', 'strided'],
+    [32, 'rows', 'columns'],
+  ] as const)('%i rows, A in %s, B in %s', async (rows, a, b) => {
+    for (const shape of [
+      { batch: one, m: 37, n: 44, k: 28 },
+      { batch: [1, 1, 2] as const, m: 33, n: 37, k: 27 },
+    ]) {
+      const product = makeCase(shape, plain(a), plain(b))
+      const plan = planMatmul(product.shape, product.a, product.b, device.limits, { ...options('shuffles'), rows })
+      await verify(plan, product)
+    }
   })
 })
 

@@ -11,6 +11,7 @@ import {
   type MatmulShape,
   type MatmulTemplate,
 } from './matmul-plan.js'
+import { lanesTemplate, type LaneLoad } from './matmul-lanes.js'
 import { rowsTemplate } from './matmul-rows.js'
 import { tileInvocations, tileStorage, tileTemplate, type StageOrder, type TileConfig } from './matmul-tile.js'
 
@@ -42,6 +43,8 @@ export interface MatmulOptions {
   readonly software?: boolean
   /** Exact subgroup size (adapter's minimum = maximum), when the device has the feature `subgroups`. */
   readonly subgroupSize?: number
+  /** Rows of a tile of the software kernel, instead of what the shape suggests. */
+  readonly rows?: 1 | 4 | 8 | 16 | 32
 }
 
 /** A product in the form the kernels see; `exchanged` when it computes Cᵀ = Bᵀ Aᵀ. */
@@ -112,24 +115,55 @@ function matrices({ batch }: MatmulShape): number {
   return batch[0] * batch[1] * batch[2]
 }
 
-/** Rows of A a lane keeps: the most that wastes few, while both cores of a small machine still get several tiles. */
-function rowsPerLane(shape: MatmulShape, tileColumns: number): number {
+/** Tiles below which a small machine's cores are taken to be short of work. */
+const busyCores = 4
+
+/** Multiply-adds from which a product repays compiling the text of so many rows. */
+const worthRows = new Map([
+  [16, 2 ** 18],
+  [32, 2 ** 22],
+])
+
+/** Rows of a tile: the most that wastes few, while all cores of a small machine still get tiles. */
+function rowsOfTile(shape: MatmulShape, tileColumns: number, most: 8 | 32): number {
   const columns = count(shape.n, tileColumns) * matrices(shape)
-  const waste = (rows: number) => (count(shape.m, rows) * rows) / shape.m
-  if (shape.m > 8 && waste(16) <= 1.25 * waste(8) && count(shape.m, 16) * columns >= 4) return 16
-  if (shape.m > 4) return 8
-  return shape.m > 1 ? 4 : 1
+  const work = shape.m * shape.n * shape.k * matrices(shape)
+  const padded = (rows: number) => count(shape.m, rows) * rows
+  let rows = 1
+  for (const more of [4, 8, 16, 32]) {
+    const fits =
+      more <= most &&
+      work >= (worthRows.get(more) ?? 0) &&
+      shape.m > rows &&
+      padded(more) <= 1.25 * padded(Math.min(8, more))
+    if (fits && (more <= 8 || count(shape.m, more) * columns >= busyCores)) rows = more
+  }
+  return rows
 }
 
-function softwareTemplate({ shape, b, exchanged }: Product, subgroupSize: number | undefined): MatmulTemplate {
-  const subgroups = subgroupSize !== undefined && subgroupSize >= 4 && subgroupSize <= 16
-  const lanes = subgroups ? subgroupSize : 8
-  const vectorB = vectorisable(b, b.colStride, shape.n, b.rowStride, shape.k)
+function softwareTemplate(product: Product, { subgroupSize, rows }: MatmulOptions): MatmulTemplate {
+  const { shape, a, b, exchanged } = product
   const vectorStore = !exchanged && shape.n % 4 === 0
-  const rows = rowsPerLane(shape, lanes * 4)
-  // Without shuffles every value of A is a load of its own; a second group of columns shares it.
-  const columnGroups = !subgroups && rows === 8 && shape.n > lanes * 4 ? 2 : 1
-  return rowsTemplate({ rows, columnGroups, lanes, subgroups, vectorB, vectorStore })
+  const columnsOfB = vectorisable(b, b.colStride, shape.n, b.rowStride, shape.k)
+  if (subgroupSize === undefined || subgroupSize < 4 || subgroupSize > 16) {
+    const few = rowsOfTile(shape, 32, 8)
+    // Every value of A is a load of its own; a second group of columns shares it.
+    const columnGroups = few === 8 && shape.n > 32 ? 2 : 1
+    return rowsTemplate({ rows: few, columnGroups, lanes: 8, vectorB: columnsOfB, vectorStore })
+  }
+  const alongK = (operand: MatmulOperand, strideK: number, stride: number, extent: number) =>
+    vectorisable(operand, strideK, shape.k, stride, extent)
+  const loadA = alongK(a, a.colStride, a.rowStride, shape.m) ? 'alongK' : 'single'
+  const loadB: LaneLoad = columnsOfB ? 'columns' : alongK(b, b.rowStride, b.colStride, shape.n) ? 'alongK' : 'single'
+  return lanesTemplate({
+    rows: rows ?? rowsOfTile(shape, subgroupSize * 4, 32),
+    lanes: subgroupSize,
+    loadA,
+    loadB,
+    ragged: shape.k % 4 !== 0,
+    // Sums of neighbouring columns lie in one lane only where B is read that way.
+    vectorStore: vectorStore && loadB === 'columns',
+  })
 }
 
 const tiles = {
@@ -192,7 +226,7 @@ export function planMatmul(
   const folded = foldBatch({ shape, a: cleared(a, shape), b: cleared(b, shape), exchanged: false })
   const narrow = folded.shape.n <= 8 && folded.shape.m > folded.shape.n
   const product = narrow ? exchange(folded) : folded
-  const template = options.software ? softwareTemplate(product, options.subgroupSize) : gpuTemplate(product, limits)
+  const template = options.software ? softwareTemplate(product, options) : gpuTemplate(product, limits)
   const { m, n, k, batch } = product.shape
   const tilesM = count(m, template.tileRows)
   const tilesN = count(n, template.tileColumns)
