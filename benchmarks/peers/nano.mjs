@@ -1,22 +1,19 @@
 /**
  * The nano preset of `@revisual/model`: one supervised step of its policy (vision tower, decoder, log-probs, backward,
- * AdamW), and generation. Images are made here, not decoded; questions and answers are fixed.
+ * AdamW), and generation. Images are rows of patches made here; questions and answers are fixed.
  */
 import { createModel, createPolicy, nanoConfig } from '@revisual/model'
+import { numbers } from '../lib/data.mjs'
 import { promptFromIds } from '../../packages/model/src/prompt.ts'
-import { nanoProcessorConfig, patchify } from '../../packages/model/src/images/processor.ts'
 import { createNanoTokenizer } from '../../packages/model/src/text/nano-tokenizer.ts'
 
 const words = [...'0123456789', '+', '-', '=', ',', '.', '?', 'the', 'digits', 'are', 'what', 'is', 'sum', 'of', 'and']
 
-/** A strip of grey with a bright bar, as wide as `digits` digits. */
-function image(digits, variant) {
-  const width = 28 * digits
-  const data = new Uint8Array(3 * 28 * width).fill(40)
-  for (let y = 4; y < 24; y++) {
-    for (let x = 3 * variant; x < 3 * variant + 5; x++) data.fill(250, 3 * (y * width + x), 3 * (y * width + x) + 3)
-  }
-  return { width, height: 28, data }
+/** What the processor makes of a picture `digits` digits wide: rows of patches, here of noise. */
+function picture({ patchSize, temporalPatchSize }, digits, seed) {
+  const [rows, columns] = [28 / patchSize, (28 * digits) / patchSize]
+  const pixelValues = numbers(rows * columns * 3 * temporalPatchSize * patchSize ** 2, seed)
+  return { grid: [1, rows, columns], pixelValues }
 }
 
 function open(device) {
@@ -24,12 +21,11 @@ function open(device) {
   const { tokens, text, vision } = config.architecture
   const tokenizer = createNanoTokenizer(words, text.vocabularySize)
   const model = createModel(device, { config, tokenizer, seed: 1 })
-  const processor = nanoProcessorConfig(vision)
   const control = (name) => tokenizer.encode(name, 'all')
   const prompt = (index) => {
     const digits = 2 + (index % 2)
-    const picture = patchify(image(digits, index % 8), processor)
-    const [, rows, columns] = picture.grid
+    const image = picture(vision, digits, index)
+    const [, rows, columns] = image.grid
     const cells = (rows * columns) / vision.mergeSize ** 2
     const ids = [
       ...control('<|vision_start|>'),
@@ -38,7 +34,7 @@ function open(device) {
       ...tokenizer.encode('what is the sum of the digits ?', 'text'),
       ...control('<|im_start|>'),
     ]
-    return promptFromIds(config, '', ids, [picture])
+    return promptFromIds(config, '', ids, [image])
   }
   return { model, policy: createPolicy(model), prompt }
 }
