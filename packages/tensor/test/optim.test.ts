@@ -116,8 +116,31 @@ test('parameters that exceed one binding are spread over several arenas', async 
   assertClose(updated.get('a') ?? [], new Array<number>(900).fill(-0.1), { relative: 1e-4 })
   assertClose(updated.get('b') ?? [], new Array<number>(800).fill(0))
   assertClose(updated.get('c') ?? [], new Array<number>(9).fill(-0.1), { relative: 1e-4 })
-  expect(() => new ParameterSet(small, [{ name: 'huge', shape: [2000] }])).toThrow(/'huge' \[2000\] takes \d+ bytes/)
   small.destroy()
+})
+
+test('a parameter larger than one binding is updated in pieces, one larger than a buffer is refused', async () => {
+  const small = await createDevice({ limits: { maxStorageBufferBindingSize: 4096 } })
+  const set = new ParameterSet(small, [
+    { name: 'huge', shape: [60, 50] },
+    { name: 'b', shape: [7] },
+  ])
+  const gradient = randomArray([60, 50], 3)
+  set.accumulate('huge', small.tensor(Float32Array.from(gradient.data), [60, 50]))
+  set.accumulate('b', small.full([7], -1))
+  expect(await set.gradNorm()).toBeCloseTo(Math.hypot(...gradient.data, Math.sqrt(7)), 3)
+  new AdamW(set).update({ learningRate: 0.1 })
+  const updated = await set.values()
+  assertClose(
+    updated.get('huge') ?? [],
+    gradient.data.map((g) => -0.1 * Math.sign(g)),
+    { relative: 1e-3, absolute: 1e-4 },
+  )
+  assertClose(updated.get('b') ?? [], new Array<number>(7).fill(0.1), { relative: 1e-4 })
+  small.destroy()
+  const tiny = await createDevice({ limits: { maxBufferSize: 4096 } })
+  expect(() => new ParameterSet(tiny, [{ name: 'huge', shape: [2000] }])).toThrow(/'huge' \[2000\] takes \d+ bytes/)
+  tiny.destroy()
 })
 
 test('names that do not exist are refused with some that do', () => {

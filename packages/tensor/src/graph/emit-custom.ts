@@ -3,12 +3,12 @@
  * parameter struct and typed accessors are generated, so one body serves every storage dtype.
  */
 import { ShapeError } from '../device/errors.js'
-import { Bindings } from './access.js'
+import { Bindings, type Span } from './access.js'
 import { f32Word, type Target } from './codegen.js'
 import { wgslType } from './expression.js'
 import { foldGrid, type Dispatch, type EmitContext } from './dispatch.js'
 import type { KernelSpec, Node } from './node.js'
-import { bytesPerElement, sizeOf } from './shape.js'
+import { contiguousLayout, sizeOf, type Layout } from './shape.js'
 
 function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]): number {
   return type === 'f32' ? f32Word(value) : value >>> 0
@@ -25,27 +25,30 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
   })
   const functions: string[] = []
   root.inputs.forEach(({ node, layout }, index) => {
-    const span = { low: layout.offset, high: Math.max(layout.offset, layout.offset + sizeOf(layout.shape) - 1) }
     const name = spec.inputNames[index] ?? `input${index}`
     const width = widthOf(spec, name)
-    const access = bindings.reading(node, span, width === 4)
+    const access = bindings.reading(node, runOf(layout), width === 4)
     const offset = (layout.offset - access.base) / width
     const at = offset === 0 ? 'i' : `(i + ${bindings.word(offset)})`
     functions.push(loadFunction(name, wgslType(node.dtype, width), access.load(at)))
   })
   const written = [
-    ...spec.outputs.map(({ name, dtype }, index) => ({ name, dtype, storage: targets[index]?.storage ?? null })),
-    ...spec.writes.map(({ name, node }) => ({ name, dtype: node.dtype, storage: node.storage, node })),
+    ...spec.outputs.map(({ name, dtype, shape }, index) => ({
+      name,
+      source: { dtype, storage: targets[index]?.storage ?? null },
+      layout: contiguousLayout(shape),
+      isUpdated: false,
+    })),
+    ...spec.writes.map(({ name, node, layout }) => ({ name, source: node, layout, isUpdated: true })),
   ]
-  for (const target of written) {
-    const { name, dtype, storage } = target
-    if (!storage) throw new Error(`Internal: kernel '${spec.name}' updates '${name}', which has no value.`)
+  for (const { name, source, layout, isUpdated } of written) {
     const width = widthOf(spec, name)
-    const span = { low: 0, high: storage.bytes / bytesPerElement[dtype] - 1 }
-    const access = bindings.writing(target, span, width === 4, `buffer_${name}`)
-    const type = wgslType(dtype, width)
-    if ('node' in target) functions.push(loadFunction(name, type, access.load('i')))
-    functions.push(`fn store_${name}(i: u32, v: ${type}) { ${access.store('i', 'v')} }`)
+    const access = bindings.writing(source, runOf(layout), width === 4, `buffer_${name}`)
+    const offset = (layout.offset - access.base) / width
+    const at = offset === 0 ? 'i' : `(i + ${bindings.word(offset)})`
+    const type = wgslType(source.dtype, width)
+    if (isUpdated) functions.push(loadFunction(name, type, access.load(at)))
+    functions.push(`fn store_${name}(i: u32, v: ${type}) { ${access.store(at, 'v')} }`)
   }
   const { workgroups, fold } = gridOf(spec, context)
   checkSlots(spec, bindings, context)
@@ -81,6 +84,11 @@ fn main(@builtin(workgroup_id) id: vec3<u32>, @builtin(num_workgroups) groups: v
 
 function widthOf(spec: KernelSpec, name: string): 1 | 4 {
   return spec.vectors.has(name) ? 4 : 1
+}
+
+/** The elements of a contiguous layout. */
+function runOf({ shape, offset }: Layout): Span {
+  return { low: offset, high: offset + Math.max(1, sizeOf(shape)) - 1 }
 }
 
 function loadFunction(name: string, type: string, value: string): string {

@@ -129,7 +129,7 @@ function lanesOf(spec: Reduction, width: Width): { lanes: number; columns: numbe
   return { lanes, columns }
 }
 
-function gridOf(spec: Reduction, target: Target, segments: number): Grid {
+function gridOf(spec: Reduction, target: Target, segments: number, mostChunks: number): Grid {
   const isRow = spec.inner === 1
   const vectorises = isRow ? spec.reduced % 4 === 0 : spec.inner % 4 === 0 && targetIsVectorisable(target)
   const width: Width = vectorises ? 4 : 1
@@ -137,9 +137,9 @@ function gridOf(spec: Reduction, target: Target, segments: number): Grid {
   const groups = Math.ceil((spec.outer * spec.inner) / (isRow ? 1 : width) / columns)
   const step = lanes * (isRow ? width : 1)
   const rounds = Math.ceil(spec.reduced / step)
-  let chunks = groups < 32 && rounds > 8 ? Math.min(64, Math.ceil(rounds / 8)) : 1
+  let chunks = groups < 32 && rounds > 8 ? Math.min(64, mostChunks, Math.ceil(rounds / 8)) : 1
   // One run over more than a binding holds can only be cut along itself.
-  if (spec.outer === 1 && segments > 1) chunks = Math.max(chunks, Math.min(rounds, 2 * segments))
+  if (spec.outer === 1 && segments > 1) chunks = Math.max(chunks, Math.min(rounds, mostChunks, 2 * segments))
   return { width, lanes, columns, chunk: Math.ceil(rounds / chunks) * step, chunks }
 }
 
@@ -183,7 +183,7 @@ export function emitReduce(
 ): Dispatch[] {
   const limit = context.limits.maxStorageBufferBindingSize
   const segments = Math.max(1, ...kernel.leaves.map(({ node }) => Math.ceil(node.bytes / limit)))
-  const grid = gridOf(spec, target, segments)
+  const grid = gridOf(spec, target, segments, context.limits.maxComputeWorkgroupsPerDimension)
   const outputs = spec.outer * spec.inner
   const [input] = anchor.inputs
   if (!input) throw new Error('Internal: reduction without input.')

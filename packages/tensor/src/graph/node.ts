@@ -65,7 +65,7 @@ export interface KernelSpec {
   readonly dispatch: readonly [number, number, number]
   readonly body: string
   /** Sources the kernel updates in place, bound read-write after the outputs. */
-  readonly writes: readonly { readonly name: string; readonly node: Node }[]
+  readonly writes: readonly { readonly name: string; readonly node: Node; readonly layout: Layout }[]
   /** Outputs are filled with zeros before the kernel runs. */
   readonly zeroOutputs: boolean
   /** Inputs, outputs and writes whose accessors move four elements. */

@@ -23,7 +23,10 @@ export interface KernelOptions<Output extends string> {
   readonly dispatch: readonly [number, number, number]
   /** WGSL that defines `fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32)`. */
   readonly body: string
-  /** Tensors made by `buffer()` or `tensor()` that the kernel updates in place: `load_<name>` and `store_<name>`. */
+  /**
+   * Tensors made by `buffer()` or `tensor()`, or runs of their rows, that the kernel updates in place: `load_<name>` and
+   * `store_<name>`.
+   */
   readonly writes?: Readonly<Record<string, Tensor>>
   readonly zeroOutputs?: boolean
   /**
@@ -47,6 +50,13 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
     ([name, tensor]) => [name, isReadable(name, tensor) ? tensor : copy(tensor)] as const,
   )
   const writes = Object.entries(options.writes ?? {})
+  for (const [name, { layout, node }] of writes) {
+    if (!isContiguous(layout) || node.spec.kind !== 'source') {
+      throw new ShapeError(
+        `kernel '${options.name}': '${name}' must be a tensor that owns its buffer, or a run of its rows.`,
+      )
+    }
+  }
   const device = inputs[0]?.[1].device ?? writes[0]?.[1].device
   if (!device) throw new ShapeError(`kernel '${options.name}' has neither inputs nor writes, so no device to run on.`)
   if (options.subgroups && !device.features.has('subgroups')) {
@@ -66,7 +76,7 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
       workgroupSize: options.workgroupSize ?? [64, 1, 1],
       dispatch: options.dispatch,
       body: options.body,
-      writes: writes.map(([name, tensor]) => ({ name, node: tensor.node })),
+      writes: writes.map(([name, { node, layout }]) => ({ name, node, layout })),
       zeroOutputs: options.zeroOutputs ?? false,
       vectors,
       subgroups: options.subgroups ?? false,

@@ -2,14 +2,17 @@
  * Matrix products over any strides: transposes, broadcasts and slices are read in place.
  */
 import { noGrad, record } from '../autograd/tape.js'
+import type { Device } from '../device/device.js'
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
 import {
   broadcastShapes,
   contiguousLayout,
+  bytesPerElement,
   expandLayout,
   isFloat,
   reshapeLayout,
+  type DType,
   type Layout,
   type Shape,
 } from '../graph/shape.js'
@@ -31,6 +34,51 @@ function batched(layout: Layout, batch: Shape): Layout | null {
     strides: [...fitted.strides, rowStride, columnStride],
     offset: layout.offset,
   }
+}
+
+/**
+ * Parts of K that keep an operand within reach. An operand whose rows run across K lies all over its buffer for every
+ * part of the result, so where that is more than a third of a stage's bindings can show, K itself is cut.
+ */
+function partsOfK(device: Device, k: number, ...operands: { layout: Layout; dtype: DType; isLeft: boolean }[]): number {
+  const { maxStorageBufferBindingSize, maxStorageBuffersPerShaderStage } = device.limits
+  const reach = Math.max(1, Math.floor((maxStorageBuffersPerShaderStage - 2) / 3)) * maxStorageBufferBindingSize
+  return Math.max(
+    ...operands.map(({ layout, dtype, isLeft }) => {
+      const [rows = 1, columns = 1] = layout.shape.slice(-2)
+      const [rowStride = 0, columnStride = 0] = layout.strides.slice(-2)
+      const [strideK, other] = isLeft ? [columnStride, rowStride] : [rowStride, columnStride]
+      const span = ((rows - 1) * rowStride + (columns - 1) * columnStride + 1) * bytesPerElement[dtype]
+      return strideK > other && span > maxStorageBufferBindingSize ? Math.min(k, Math.ceil(span / reach)) : 1
+    }),
+  )
+}
+
+/** The product of operands with three batch dimensions, unrecorded. */
+function product(a: Tensor, b: Tensor, layoutA: Layout, layoutB: Layout, shape: Shape): Tensor {
+  const [b0 = 1, b1 = 1, b2 = 1, m = 1, k = 1] = layoutA.shape
+  const n = layoutB.shape.at(-1) ?? 1
+  const parts = partsOfK(
+    a.device,
+    k,
+    { layout: layoutA, dtype: a.dtype, isLeft: true },
+    { layout: layoutB, dtype: b.dtype, isLeft: false },
+  )
+  const each = Math.ceil(k / parts)
+  const part = (layout: Layout, axis: 3 | 4, from: number, to: number): Layout => ({
+    ...layout,
+    shape: layout.shape.map((size, at) => (at === axis ? to - from : size)),
+    offset: layout.offset + from * (layout.strides[axis] ?? 0),
+  })
+  let total: Tensor | null = null
+  for (let from = 0; from < k || total === null; from += each) {
+    const to = Math.min(k, from + each)
+    const reads = [readOf(a.node, part(layoutA, 4, from, to)), readOf(b.node, part(layoutB, 3, from, to))]
+    const node = new Node({ kind: 'matmul', batch: [b0, b1, b2], m, n, k: to - from }, reads, shape, 'f32')
+    const sum: Tensor = new Tensor(a.device, node, contiguousLayout(shape))
+    total = total ? noGrad(() => add(total as Tensor, sum)) : sum
+  }
+  return total
 }
 
 /**
@@ -58,15 +106,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
     // More than three batch dimensions, broadcast so that no strides walk them: the operand is repeated.
     return matmul(layoutA ? a : copy(expand(a, [...batch, m, k])), layoutB ? b : copy(expand(b, [...batch, k, n])))
   }
-  const [b0 = 1, b1 = 1, b2 = 1] = layoutA.shape
-  const shape = [...batch, m, n]
-  const node = new Node(
-    { kind: 'matmul', batch: [b0, b1, b2], m, n, k },
-    [readOf(a.node, layoutA), readOf(b.node, layoutB)],
-    shape,
-    'f32',
-  )
-  const result = new Tensor(a.device, node, contiguousLayout(shape))
+  const result = product(a, b, layoutA, layoutB, [...batch, m, n])
   record([result], [a, b], ([gradient]) => {
     if (!gradient) return [null, null]
     return [

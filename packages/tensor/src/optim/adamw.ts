@@ -7,6 +7,7 @@ import type { KernelParameter } from '../graph/node.js'
 import { sameShape } from '../graph/shape.js'
 import type { Tensor } from '../graph/tensor.js'
 import { kernel } from '../ops/kernel.js'
+import { slice } from '../ops/view.js'
 import { BLOCK } from './arena.js'
 import type { ParameterSet } from './parameters.js'
 
@@ -68,23 +69,25 @@ export class AdamW {
   update(step: AdamWStep): void {
     const params = this.begin(step)
     for (const arena of this.parameters.arenas) {
-      const blocks = arena.size / BLOCK
-      kernel({
-        name: 'adamw',
-        inputs: { gradient: arena.gradient, flags: arena.flags },
-        outputs: {},
-        writes: { value: arena.value, first: arena.firstMoment, second: arena.secondMoment },
-        params: { ...params, blocks: ['u32', blocks] },
-        workgroupSize: [BLOCK, 1, 1],
-        dispatch: [blocks, 1, 1],
-        body: /* wgsl */ `
+      for (const { from, to } of arena.pieces) {
+        const run = (tensor: Tensor) => slice(tensor, 0, from * BLOCK, to * BLOCK)
+        kernel({
+          name: 'adamw',
+          inputs: { gradient: run(arena.gradient), flags: slice(arena.flags, 0, from, to) },
+          outputs: {},
+          writes: { value: run(arena.value), first: run(arena.firstMoment), second: run(arena.secondMoment) },
+          params: { ...params, blocks: ['u32', to - from] },
+          workgroupSize: [BLOCK, 1, 1],
+          dispatch: [to - from, 1, 1],
+          body: /* wgsl */ `
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   if (wid.x >= params.blocks || load_flags(wid.x * 2u) == 0.0) { return; }
   let i = wid.x * ${BLOCK}u + lidx;
   let decays = load_flags(wid.x * 2u + 1u);
   ${UPDATE}
 }`,
-      })
+        })
+      }
     }
   }
 

@@ -42,6 +42,16 @@ export class Arena {
     return this.held
   }
 
+  /** Runs of blocks `from`..`to` that one binding holds: all of them, but where one parameter is larger than that. */
+  get pieces(): readonly { readonly from: number; readonly to: number }[] {
+    const blocks = this.size / BLOCK
+    const most = Math.max(1, Math.floor(this.device.limits.maxStorageBufferBindingSize / (4 * BLOCK)))
+    return Array.from({ length: Math.ceil(blocks / most) }, (_, index) => ({
+      from: index * most,
+      to: Math.min(blocks, (index + 1) * most),
+    }))
+  }
+
   dispose(): void {
     for (const tensor of [this.value, this.held, this.firstMoment, this.secondMoment, this.flags]) tensor?.dispose()
   }

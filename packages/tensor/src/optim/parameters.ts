@@ -52,21 +52,22 @@ export class ParameterSet {
   private trainableGroups: ReadonlySet<string>
 
   /**
-   * @throws {ShapeError} two parameters share a name, or one exceeds the binding limit.
+   * @throws {ShapeError} two parameters share a name, or one exceeds the largest buffer.
    */
   constructor(
     readonly device: Device,
     specs: readonly ParameterSpec[],
   ) {
-    const limit = Math.floor(Math.min(device.limits.maxStorageBufferBindingSize, device.limits.maxBufferSize) / 4)
+    const largest = Math.floor(device.limits.maxBufferSize / 4)
+    const limit = Math.min(largest, Math.floor(device.limits.maxStorageBufferBindingSize / 4))
     const places: { spec: ParameterSpec; arena: number; offset: number; size: number }[] = []
     const sizes: number[] = []
     for (const spec of specs) {
       const size = sizeOf(spec.shape)
       const padded = Math.ceil(size / BLOCK) * BLOCK
-      if (padded > limit) {
+      if (padded > largest) {
         throw new ShapeError(
-          `Parameter '${spec.name}' [${spec.shape.join(', ')}] takes ${padded * 4} bytes; one binding of this adapter holds ${limit * 4}.`,
+          `Parameter '${spec.name}' [${spec.shape.join(', ')}] takes ${padded * 4} bytes; one buffer of this adapter holds ${largest * 4}.`,
         )
       }
       const last = sizes.length - 1

@@ -4,6 +4,7 @@ import * as ops from '../../src/index.js'
 import {
   assertClose,
   compareWithReference,
+  generate,
   map,
   randomArray,
   reference,
@@ -289,6 +290,24 @@ describe('linearLogProb', () => {
       },
       8,
     )
+  })
+
+  test('top1 tells whether the target is on top, whatever the chunks', async () => {
+    const { current } = device
+    using _scope = current.scope()
+    const weight = generate([20_000, 1], (i) => (i === 9001 || i === 19_999 ? 2 : (i % 7) / 7))
+    const hidden = upload(
+      current,
+      generate([5, 1], () => 1),
+    )
+    const mask = current.tensor(Float32Array.from({ length: 20_000 }, (_, i) => (i === 19_999 ? ops.DROPPED : 0)))
+    const targets = current.tensor(Uint32Array.from([9001, 19_999, 3, 6, 0]))
+    const of = (options: ops.LinearLogProbOptions) =>
+      ops.linearLogProb(hidden, upload(current, weight), targets, { temperature: 0.5, ...options }).top1
+    // Equal entries share the top.
+    expect([...(await of({}).read())]).toEqual([1, 1, 0, 0, 0])
+    expect([...(await of({ mask, chunkElements: 9000 }).read())]).toEqual([1, 0, 0, 0, 0])
+    expect(of({}).requiresGrad).toBe(false)
   })
 
   test('never holds [T, V] logits', async () => {

@@ -6,11 +6,57 @@ import { afterAll, beforeAll, expect } from 'vitest'
 import { createDevice, type Device, type DeviceOptions, type Tensor } from '../../src/index.js'
 import { generate, upload, type NdArray, type Tolerance } from '../../src/testing/index.js'
 
+/** The operations run a second time with REVISUAL_TEST_BINDING: the most bytes of a binding, and few workgroups a side. */
+const narrow = process.env['REVISUAL_TEST_BINDING']
+
+function limitsOfRun(): DeviceOptions['limits'] {
+  return narrow ? { maxStorageBufferBindingSize: Number(narrow), maxComputeWorkgroupsPerDimension: 32 } : {}
+}
+
+/** Fails on any binding or grid beyond the device's limits: lowered ones are not checked by WebGPU itself. */
+export function checkLimits({ gpu, limits }: Device): void {
+  const createEncoder = gpu.createCommandEncoder.bind(gpu)
+  const createCommandEncoder = () => {
+    const encoder = createEncoder()
+    const begin = encoder.beginComputePass.bind(encoder)
+    const beginComputePass = (descriptor: GPUComputePassDescriptor) => {
+      const pass = begin(descriptor)
+      const dispatch = pass.dispatchWorkgroups.bind(pass)
+      const dispatchWorkgroups = (x: number, y = 1, z = 1) => {
+        if (Math.max(x, y, z) > limits.maxComputeWorkgroupsPerDimension) {
+          throw new Error(
+            `A grid of ${x} × ${y} × ${z}, ${limits.maxComputeWorkgroupsPerDimension} are allowed an axis.`,
+          )
+        }
+        dispatch(x, y, z)
+      }
+      return Object.assign(pass, { dispatchWorkgroups })
+    }
+    return Object.assign(encoder, { beginComputePass })
+  }
+  const create = gpu.createBindGroup.bind(gpu)
+  const createBindGroup = (descriptor: GPUBindGroupDescriptor) => {
+    const storages = [...descriptor.entries].filter(({ binding }) => binding > 0)
+    if (storages.length > limits.maxStorageBuffersPerShaderStage) {
+      throw new Error(`${storages.length} storage bindings, ${limits.maxStorageBuffersPerShaderStage} are allowed.`)
+    }
+    for (const { resource } of storages) {
+      const { size } = resource as GPUBufferBinding
+      if (size === undefined || size > limits.maxStorageBufferBindingSize) {
+        throw new Error(`A binding of ${size} bytes, ${limits.maxStorageBufferBindingSize} are allowed.`)
+      }
+    }
+    return create(descriptor)
+  }
+  Object.assign(gpu, { createBindGroup, createCommandEncoder })
+}
+
 /** A device for the tests of the file. */
 export function useDevice(options: DeviceOptions = {}): { readonly current: Device } {
   const holder: { device?: Device } = {}
   beforeAll(async () => {
-    holder.device = await createDevice(options)
+    holder.device = await createDevice({ ...options, limits: { ...limitsOfRun(), ...options.limits } })
+    checkLimits(holder.device)
   })
   afterAll(async () => {
     await holder.device?.sync()
@@ -37,7 +83,8 @@ function seedOfTest(): number {
  * kernels, which is what the time goes into on a CPU: few runs a test, many tests.
  */
 export function forAll<T>(values: fc.Arbitrary<T>, property: (value: T) => Promise<void>, runs = 4): Promise<void> {
-  return fc.assert(fc.asyncProperty(values, property), { numRuns: runs, seed: seedOfTest(), endOnFailure: true })
+  const numRuns = narrow && runs <= 12 ? Math.ceil(runs / 3) : runs
+  return fc.assert(fc.asyncProperty(values, property), { numRuns, seed: seedOfTest(), endOnFailure: true })
 }
 
 /** Random shapes of rank ≤ `maxRank`; sizes favour multiples of four, which take the vector paths. */

@@ -28,6 +28,8 @@ export interface TokenLogProbs {
   readonly logProbs: Tensor
   /** `[T]`, nats. */
   readonly entropies: Tensor
+  /** `[T]`, 1 where no entry is more likely than the target, else 0. Has no gradient. */
+  readonly top1: Tensor
 }
 
 /** Additive mask value that removes a vocabulary entry. */
@@ -96,16 +98,17 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   return next
 }
 
-/** `[T, 4]` statistics → log-prob, entropy and log-sum-exp, `[T, 1]` each. */
-function finish(statistics: Tensor): { logProbs: Tensor; entropies: Tensor; logSums: Tensor } {
+/** `[T, 4]` statistics → log-prob, entropy, log-sum-exp and whether the target is on top, `[T, 1]` each. */
+function finish(statistics: Tensor): Record<'logProbs' | 'entropies' | 'logSums' | 'top1', Tensor> {
   const [tokens = 0] = statistics.shape
-  const { logProbs, entropies, logSums } = kernel({
+  return kernel({
     name: 'log-prob-finish',
     inputs: { statistics },
     outputs: {
       logProbs: { shape: [tokens, 1], dtype: 'f32' },
       entropies: { shape: [tokens, 1], dtype: 'f32' },
       logSums: { shape: [tokens, 1], dtype: 'f32' },
+      top1: { shape: [tokens, 1], dtype: 'f32' },
     },
     params: { tokens: ['u32', tokens] },
     workgroupSize: [64, 1, 1],
@@ -119,16 +122,16 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   store_logSums(t, logSum);
   store_logProbs(t, load_statistics(t * 4u + 3u) - logSum);
   store_entropies(t, max(0.0, logSum - load_statistics(t * 4u + 2u) / total));
+  store_top1(t, select(0.0, 1.0, load_statistics(t * 4u + 3u) >= load_statistics(t * 4u)));
 }`,
   })
-  return { logProbs, entropies, logSums }
 }
 
 /**
- * Log-probs of `targets` and entropies under softmax((hidden · weightᵀ + mask) / temperature).
+ * Log-probs of `targets`, entropies, and whether each target is a most likely entry, under softmax((hidden · weightᵀ + mask) / temperature).
  *
  * @param hidden `[T, H]`
- * @param weight `[V, H]`
+ * @param weight `[V, H]` of any float type or quantised; it may exceed one binding, a chunk of its rows is read at a time.
  * @param targets u32 `[T]`
  * @throws {ShapeError} shapes do not fit.
  */
@@ -174,7 +177,7 @@ export function linearLogProb(
       }
       return finish(statistics)
     })
-    const join = (name: 'logProbs' | 'entropies' | 'logSums') =>
+    const join = (name: 'logProbs' | 'entropies' | 'logSums' | 'top1') =>
       concat(
         parts.map((part) => part[name]),
         0,
@@ -182,7 +185,7 @@ export function linearLogProb(
     const entropies = join('entropies')
     const logSums = join('logSums')
     return {
-      value: [reshape(join('logProbs'), [tokens]), reshape(entropies, [tokens])],
+      value: [reshape(join('logProbs'), [tokens]), reshape(entropies, [tokens]), reshape(join('top1'), [tokens])],
       vjp: (dLogProbs, dEntropies) => {
         let dWeight: Tensor | null = null
         const dHidden = tokenChunks.map(({ start, end }) => {
@@ -225,7 +228,7 @@ export function linearLogProb(
       },
     }
   })(hidden, weight)
-  const [logProbs, entropies] = outputs
-  if (!logProbs || !entropies) throw new Error('Internal: linearLogProb made no outputs.')
-  return { logProbs, entropies }
+  const [logProbs, entropies, top1] = outputs
+  if (!logProbs || !entropies || !top1) throw new Error('Internal: linearLogProb made no outputs.')
+  return { logProbs, entropies, top1: top1.detached() }
 }
