@@ -5,7 +5,9 @@ import { cac } from 'cac'
 import { createRequire } from 'node:module'
 import { doctor, examine } from './commands/doctor.js'
 import { evaluateModel } from './commands/evaluate.js'
+import { chat } from './commands/chat.js'
 import { generateText } from './commands/generate.js'
+import { serveModel } from './commands/serve.js'
 import { train } from './commands/train.js'
 import { didYouMean } from './config/nearest.js'
 import { messageOf, UserError } from './errors.js'
@@ -136,6 +138,70 @@ function build() {
         ...samplingFlags(flags),
       }),
     )
+  cli
+    .command('chat <model>', 'Talk to a model in the terminal, with images')
+    .option('--system <text>', 'System turn')
+    .option('--seed <seed>', 'Seed of the sampling')
+    .option('--temperature <t>', '0 is greedy; default 1')
+    .option('--top-p <p>', 'Nucleus mass')
+    .option('--top-k <k>', 'Likeliest tokens kept; 0 keeps all')
+    .option('--max-tokens <count>', 'Longest answer; default 1024')
+    .example('revisual chat runs/quickstart/model')
+    .action((model: string, flags: Flags) =>
+      chat(model, {
+        system: text(flags, 'system'),
+        maxTokens: number(flags, 'maxTokens', 1024, { least: 1, whole: true }),
+        ...samplingFlags(flags),
+      }),
+    )
+  cli
+    .command('serve <model>', 'Serve a model over HTTP, as OpenAI does')
+    .option('--host <address>', 'Address to listen on; default 127.0.0.1')
+    .option('--port <port>', 'Port; 0 takes a free one; default 8000')
+    .option('--api-key <key>', 'Bearer key clients must send; better given as REVISUAL_API_KEY')
+    .option('--model-name <name>', 'Name of the model in requests; default: its folder')
+    .option('--max-sequences <count>', 'Samples that run at once; default 16')
+    .option('--max-cache-tokens <count>', 'Tokens the key-value cache may hold')
+    .option('--max-context <count>', 'Prompt and answer together; default: what the model was made for')
+    .option('--max-tokens <count>', 'Answer of a request that does not say; default 1024')
+    .option('--max-choices <count>', "Most 'n'; default 16")
+    .option('--max-requests <count>', 'Requests in work or waiting, more get 429; default 64')
+    .option('--max-body-mib <size>', 'Request body; default 32')
+    .option('--max-images <count>', 'Images of a request; default 8')
+    .option('--max-image-mib <size>', 'Bytes of an image; default 16')
+    .option('--max-image-pixels <count>', 'Pixels of an image; default 33554432')
+    .option('--allow-image-host <host>', 'Host (with port) images may be fetched from; may be repeated; default none')
+    .option('--allow-origin <origin>', 'Origin browsers may call from; may be repeated; default none')
+    .option('--shutdown-timeout <seconds>', 'Time for requests to finish after SIGTERM; default 30')
+    .option('--quiet', 'No line per request')
+    .example('revisual serve runs/quickstart/model --port 8000')
+    .action((model: string, flags: Flags) => {
+      const count = (name: string, fallback: number) => number(flags, name, fallback, { least: 1, whole: true })
+      const mebibytes = (name: string, fallback: number) =>
+        Math.ceil(number(flags, name, fallback, { least: 0.001 }) * 2 ** 20)
+      return serveModel(model, {
+        host: text(flags, 'host') ?? '127.0.0.1',
+        port: number(flags, 'port', 8000, { least: 0, most: 65_535, whole: true }),
+        apiKey: text(flags, 'apiKey') ?? (process.env['REVISUAL_API_KEY'] || null),
+        modelName: text(flags, 'modelName'),
+        version: version(),
+        maxSequences: count('maxSequences', 16),
+        maxCacheTokens: optionalNumber(flags, 'maxCacheTokens', { least: 1, whole: true }) ?? null,
+        maxContext: optionalNumber(flags, 'maxContext', { least: 2, whole: true }) ?? null,
+        defaultMaxTokens: count('maxTokens', 1024),
+        maxChoices: count('maxChoices', 16),
+        maxRequests: count('maxRequests', 64),
+        maxBodyBytes: mebibytes('maxBodyMib', 32),
+        maxImages: number(flags, 'maxImages', 8, { least: 0, whole: true }),
+        maxImageBytes: mebibytes('maxImageMib', 16),
+        maxImagePixels: count('maxImagePixels', 2 ** 25),
+        allowedImageHosts: list(flags, 'allowImageHost'),
+        imageTimeoutMs: 10_000,
+        allowedOrigins: list(flags, 'allowOrigin'),
+        shutdownTimeoutMs: 1000 * number(flags, 'shutdownTimeout', 30, { least: 0 }),
+        isQuiet: flags['quiet'] === true,
+      })
+    })
   cli.help()
   cli.version(version())
   return cli

@@ -227,7 +227,7 @@ describe('GenerationEngine', () => {
     [{ maxTokens: 1.5 }, /maxTokens is 1.5; allowed: an integer/],
     [{ temperature: -1 }, /temperature is -1/],
     [{ temperature: NaN }, /temperature is NaN/],
-    [{ topP: 0 }, /topP is 0/],
+    [{ topP: 0 }, /topP is 0; allowed: a number from 0.000001/],
     [{ minP: 2 }, /minP is 2/],
     [{ logitBias: new Map([[64, 1]]) }, /logitBias names token 64; allowed: ids from 0 to 63/],
     [{ stopStrings: [''] }, /stop string has 0 characters/],

@@ -66,7 +66,7 @@ const fields: readonly Field[] = [
   { name: 'maxTokens', least: 1, most: 2 ** 24, whole: true },
   { name: 'temperature', least: 0, most: 1e6 },
   { name: 'topK', least: 0, most: 2 ** 31, whole: true },
-  { name: 'topP', least: Number.MIN_VALUE, most: 1 },
+  { name: 'topP', least: 1e-6, most: 1 },
   { name: 'minP', least: 0, most: 1 },
   { name: 'repetitionPenalty', least: 1e-3, most: 1e3 },
   { name: 'presencePenalty', least: -1e3, most: 1e3 },
