@@ -33,11 +33,11 @@ function closesWithContent(text: string): boolean {
  * merely comes last in the text is not taken for one. `rule` reads `<where found>, <how compared>: <verdict>`.
  */
 export const mathScorer: Scorer = (row, text) => {
-  const { correct, status, rule, extraction } = verify(row.answer, text, { rules: ['boxed'] })
+  const { equal, reason, extracted, how } = verify(row.answer, text, { rules: ['boxed'] })
   return {
-    correct,
+    correct: equal,
     formatted: hasReasoningFormat(text),
-    extracted: extraction.answer,
-    rule: `${extraction.rule}, ${rule}: ${status}`,
+    extracted,
+    rule: `${how.extraction}, ${how.comparison}: ${reason}`,
   }
 }

@@ -33,14 +33,14 @@ const accuracy: RewardPlugin<AccuracyOptions> = {
     const options: VerifyOptions = { rules, ...choices }
     return ({ completions, rows }) =>
       completions.map((text, i): RewardValue => {
-        const { correct, status } = verify(goldOf(rows[i] ?? {}, column, i), text, options)
-        if (status === 'undecided' && undecided === 'skip') return null
+        const { equal, reason } = verify(goldOf(rows[i] ?? {}, column, i), text, options)
+        if (reason === 'undecided' && undecided === 'skip') return null
         return {
-          score: correct ? 1 : 0,
+          score: equal ? 1 : 0,
           parts: {
-            answered: status === 'no-answer' ? 0 : 1,
-            undecided: status === 'undecided' ? 1 : 0,
-            hedged: status === 'hedged' ? 1 : 0,
+            answered: reason === 'no-answer' ? 0 : 1,
+            undecided: reason === 'undecided' ? 1 : 0,
+            hedged: reason === 'hedged' ? 1 : 0,
           },
         }
       })

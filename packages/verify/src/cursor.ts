@@ -19,14 +19,14 @@ export class Cursor {
 
   peek(offset = 0): Token {
     const token = this.tokens[Math.min(this.position + offset, this.tokens.length - 1)]
-    if (token === undefined) throw new Unparsable('no tokens')
+    if (token === undefined) throw new Unparsable()
     return token
   }
 
   next(): Token {
     this.work.spend(1)
     const token = this.peek()
-    if (token.type === 'end') throw new Unparsable('unexpected end')
+    if (token.type === 'end') throw new Unparsable()
     this.position++
     return token
   }
@@ -43,11 +43,11 @@ export class Cursor {
   }
 
   expect(value: string): void {
-    if (!this.accept(value)) throw new Unparsable(`expected ${value}`)
+    if (!this.accept(value)) throw new Unparsable()
   }
 
   nested<Result>(parse: () => Result): Result {
-    if (++this.depth > LIMITS.depth) throw new Unparsable('nested too deep')
+    if (++this.depth > LIMITS.depth) throw new Unparsable()
     const result = parse()
     this.depth--
     return result

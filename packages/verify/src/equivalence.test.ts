@@ -186,13 +186,13 @@ const different: Record<string, readonly Pair[]> = {
 
 describe.each(Object.entries(equal))('equal: %s', (_, pairs) => {
   test.each(pairs)('%s is %s', (gold, prediction) => {
-    expect(isEquivalent(gold, prediction)).toMatchObject({ correct: true, status: 'correct' })
+    expect(isEquivalent(gold, prediction)).toMatchObject({ equal: true, reason: 'correct' })
   })
 })
 
 describe.each(Object.entries(different))('different: %s', (_, pairs) => {
   test.each(pairs)('%s is not %s', (gold, prediction) => {
-    expect(isEquivalent(gold, prediction).correct).toBe(false)
+    expect(isEquivalent(gold, prediction).equal).toBe(false)
   })
 })
 
@@ -214,18 +214,18 @@ describe('options', () => {
     ['1.22', '1,22', {}, false],
   ]
   test.each(table)('%s, %s, %j: %s', (gold, prediction, options, correct) => {
-    expect(isEquivalent(gold, prediction, options).correct).toBe(correct)
+    expect(isEquivalent(gold, prediction, options).equal).toBe(correct)
   })
 
   test.each(['3245/5', '600+49', '649!/648!', '\\sum_{k=1}^{649} 1'])('requireEvaluated refuses %s', (prediction) => {
-    expect(isEquivalent('649', prediction, { requireEvaluated: true }).correct).toBe(false)
+    expect(isEquivalent('649', prediction, { requireEvaluated: true }).equal).toBe(false)
   })
   test.each(['3/4', '-3/4', '0.75', '75\\%', '\\frac{3}{4}'])('requireEvaluated takes %s as it is', (answer) => {
-    expect(isEquivalent(answer, answer, { requireEvaluated: true }).correct).toBe(true)
+    expect(isEquivalent(answer, answer, { requireEvaluated: true }).equal).toBe(true)
   })
   test('unevaluated is a status of its own', () => {
-    expect(isEquivalent('649', '3245/5', { requireEvaluated: true }).status).toBe('unevaluated')
-    expect(isEquivalent('648', '3245/5', { requireEvaluated: true }).status).toBe('incorrect')
+    expect(isEquivalent('649', '3245/5', { requireEvaluated: true }).reason).toBe('unevaluated')
+    expect(isEquivalent('648', '3245/5', { requireEvaluated: true }).reason).toBe('incorrect')
   })
   test('an option out of range is named', () => {
     expect(() => isEquivalent('1', '1', { decimals: -1 })).toThrow(/decimals is -1; allowed/)
@@ -233,14 +233,14 @@ describe('options', () => {
 })
 
 test('every verdict says how it was reached', () => {
-  expect(isEquivalent('odd', 'odd')).toMatchObject({ status: 'correct', rule: 'same-text' })
-  expect(isEquivalent('1/2', '0.5')).toMatchObject({ status: 'correct', rule: 'exact' })
-  expect(isEquivalent('1/3', '0.333333')).toMatchObject({ status: 'correct', rule: 'rounded' })
-  expect(isEquivalent('\\sqrt8', '2\\sqrt2')).toMatchObject({ status: 'correct', rule: 'numeric' })
-  expect(isEquivalent('(1,2)', '(1, 2/1)')).toMatchObject({ status: 'correct', rule: 'collection' })
-  expect(isEquivalent('x<1', '1>x')).toMatchObject({ status: 'correct', rule: 'relation' })
-  expect(isEquivalent('1', '@@')).toMatchObject({ status: 'undecided', rule: 'unparsable' })
-  expect(isEquivalent('1', '')).toMatchObject({ status: 'no-answer', rule: 'empty' })
+  expect(isEquivalent('odd', 'odd')).toMatchObject({ reason: 'correct', how: { comparison: 'same-text' } })
+  expect(isEquivalent('1/2', '0.5')).toMatchObject({ reason: 'correct', how: { comparison: 'exact' } })
+  expect(isEquivalent('1/3', '0.333333')).toMatchObject({ reason: 'correct', how: { comparison: 'rounded' } })
+  expect(isEquivalent('\\sqrt8', '2\\sqrt2')).toMatchObject({ reason: 'correct', how: { comparison: 'numeric' } })
+  expect(isEquivalent('(1,2)', '(1, 2/1)')).toMatchObject({ reason: 'correct', how: { comparison: 'collection' } })
+  expect(isEquivalent('x<1', '1>x')).toMatchObject({ reason: 'correct', how: { comparison: 'relation' } })
+  expect(isEquivalent('1', '@@')).toMatchObject({ reason: 'undecided', how: { comparison: 'unparsable' } })
+  expect(isEquivalent('1', '')).toMatchObject({ reason: 'no-answer', how: { comparison: 'empty' } })
 })
 
 describe('properties', () => {
@@ -257,8 +257,8 @@ describe('properties', () => {
   test('a fraction equals its multiples and no neighbour', () => {
     fc.assert(
       fc.property(fraction, fc.integer({ min: 1, max: 1000 }), ([n, d], k) => {
-        expect(isEquivalent(`${n}/${d}`, `\\frac{${n * k}}{${d * k}}`).correct).toBe(true)
-        expect(isEquivalent(`${n}/${d}`, `\\frac{${n + 1}}{${d}}`).correct).toBe(false)
+        expect(isEquivalent(`${n}/${d}`, `\\frac{${n * k}}{${d * k}}`).equal).toBe(true)
+        expect(isEquivalent(`${n}/${d}`, `\\frac{${n + 1}}{${d}}`).equal).toBe(false)
       }),
     )
   })
@@ -267,7 +267,7 @@ describe('properties', () => {
     fc.assert(
       fc.property(expression, (text) => {
         const plain = text.replaceAll('\\left', '').replaceAll('\\right', '').replaceAll('+', ' + ')
-        expect(isEquivalent(text, plain).correct).toBe(true)
+        expect(isEquivalent(text, plain).equal).toBe(true)
       }),
     )
   })
@@ -275,8 +275,8 @@ describe('properties', () => {
   test('adding one makes an expression another one, both ways', () => {
     fc.assert(
       fc.property(expression, (text) => {
-        expect(isEquivalent(text, `${text}+1`).correct).toBe(false)
-        expect(isEquivalent(`${text}+1`, text).correct).toBe(false)
+        expect(isEquivalent(text, `${text}+1`).equal).toBe(false)
+        expect(isEquivalent(`${text}+1`, text).equal).toBe(false)
       }),
     )
   })

@@ -2,7 +2,8 @@
  * Exact value of an expression, where it has one: a rational built by arithmetic, integer powers, factorials and
  * binomials. `null` covers all else: symbols, roots, division by zero, and results past the size limit.
  */
-import { type Node } from './ast.js'
+import { type Node, substitute, whole } from './ast.js'
+import { determinant } from './determinant.js'
 import type { Work } from './limits.js'
 import {
   add,
@@ -37,6 +38,10 @@ export function exactValue(node: Node, work: Work): Rational | null {
     }
     case 'degree':
       return exactValue(node.child, work)
+    case 'quantity':
+      return exactValue(node.value, work)
+    case 'big':
+      return exactSeries(node, work)
     case 'binary': {
       const left = exactValue(node.left, work)
       const right = left === null ? null : exactValue(node.right, work)
@@ -58,6 +63,10 @@ export function exactValue(node: Node, work: Work): Rational | null {
     }
     // Every operator above returns.
     case 'call': {
+      if (node.name === 'det') {
+        const expansion = determinant(node.args[0])
+        return expansion === null ? null : exactValue(expansion, work)
+      }
       const values: Rational[] = []
       for (const argument of node.args) {
         const value = exactValue(argument, work)
@@ -84,4 +93,26 @@ export function exactValue(node: Node, work: Work): Rational | null {
     default:
       return null
   }
+}
+
+/** Terms of one sum or product. */
+const MOST_TERMS = 10_000n
+
+/** Σ or Π with whole bounds, term by term. */
+function exactSeries(node: Node & { kind: 'big' }, work: Work): Rational | null {
+  const [lower, upper] = [exactValue(node.lower, work), exactValue(node.upper, work)]
+  if (lower?.denominator !== 1n || upper?.denominator !== 1n) return null
+  if (upper.numerator - lower.numerator >= MOST_TERMS) return null
+  let total: Rational | null = integer(node.operator === 'sum' ? 0n : 1n)
+  for (let k = lower.numerator; k <= upper.numerator && total !== null; k++) {
+    const index = whole(k)
+    work.spend(4)
+    const term = exactValue(
+      substitute(node.body, (name) => (name === node.variable ? index : undefined)),
+      work,
+    )
+    if (term === null) return null
+    total = node.operator === 'sum' ? add(total, term, work) : multiply(total, term, work)
+  }
+  return total
 }

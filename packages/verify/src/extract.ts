@@ -2,11 +2,15 @@
  * Finding the final answer in a completion: named rules, tried in the order given, each one forward scan. What stands
  * before the last `</think>` is never an answer, and neither is a box that was not closed.
  */
+import { findChoice } from './choices.js'
+import { alternativesAfter, alternativesBefore } from './hedges.js'
 import { LIMITS, type Work } from './limits.js'
 import { normalizeAnswer } from './normalize.js'
+import type { Profile } from './options.js'
 import { parse } from './parse.js'
-import { FUNCTIONS, PERCENT_WORDS, SEPARATOR_WORDS, UNITS } from './vocabulary.js'
-import { closedBoxes, joinBoxes, lastNumber, mathSpans, type Span } from './scan.js'
+import { answerFrom, type Found, findPhrase, joinFormulas, lastPhrase } from './phrases.js'
+import { closedBoxes, joinBoxes, lastNumber, loneFraction, mathSpans, percentSuffix } from './scan.js'
+import { FUNCTIONS, isUnit, PERCENT_WORDS, SEPARATOR_WORDS } from './vocabulary.js'
 
 /**
  * - `boxed`: the last `\boxed{}`, joined with boxes that stand right beside it.
@@ -36,8 +40,16 @@ export interface ExtractOptions {
    * `skip` (default): only the text after the last `</think>`, and none if `<think>` is left open. `include`: everything.
    */
   readonly thinking?: 'skip' | 'include'
-  /** `join` (default): neighbouring boxes are one answer of several values. `last`: only the last box counts. */
-  readonly boxes?: 'join' | 'last'
+  /**
+   * `join` (default): neighbouring boxes are one answer of several values. `last`: only the last box that is closed
+   * counts. `exact` (in `gradeAnswer`): the last `\\boxed{`, and no answer if it is not closed.
+   */
+  readonly boxes?: 'join' | 'last' | 'exact'
+  /**
+   * Values offered beside the answer: `refuse` (default) those that "or", "maybe" and the like introduce; `strict` (the
+   * profile's default) more such words, and other boxes; `ignore` none.
+   */
+  readonly hedges?: 'refuse' | 'strict' | 'ignore'
   /** Labels of a multiple-choice question, e.g. `['A', 'B', 'C', 'D']`; switches the rule `choice` on. */
   readonly choices?: readonly string[]
 }
@@ -47,14 +59,30 @@ export interface Extraction {
   readonly answer: string | null
   /** The rule that applied; for no answer `none`, or `unclosed-think`. */
   readonly rule: ExtractionRule | 'none' | 'unclosed-think'
+  /** It stood in plain text, not in LaTeX delimiters or a box. */
+  readonly plain: boolean
   /** Values offered beside the answer in words ("… or 6"), as far as they can be read. */
   readonly alternatives: readonly string[]
 }
 
-interface Found {
-  readonly answer: string
-  /** Where the answer ends in the text. */
-  readonly end: number
+export type ResolvedExtraction = Required<Omit<ExtractOptions, 'choices'>> & Pick<ExtractOptions, 'choices'>
+
+const PROFILE_EXTRACTION: { readonly [name in Profile]: ResolvedExtraction } = {
+  mathVerify: { rules: DEFAULT_RULES, thinking: 'skip', boxes: 'join', hedges: 'refuse' },
+  gradeAnswer: { rules: ['boxed'], thinking: 'include', boxes: 'exact', hedges: 'ignore' },
+  strict: { rules: ['boxed', 'answer-tag'], thinking: 'skip', boxes: 'join', hedges: 'strict' },
+}
+
+/** The options with those of the profile for what is not given. */
+export function resolveExtraction(options: ExtractOptions, profile: Profile): ResolvedExtraction {
+  const { rules, thinking, boxes, hedges } = PROFILE_EXTRACTION[profile]
+  return {
+    rules: options.rules ?? rules,
+    thinking: options.thinking ?? thinking,
+    boxes: options.boxes ?? boxes,
+    hedges: options.hedges ?? hedges,
+    ...(options.choices === undefined ? {} : { choices: options.choices }),
+  }
 }
 
 /** Last part that `text` has after the reasoning, or null if the reasoning is not closed. */
@@ -64,18 +92,30 @@ function afterThinking(text: string): string | null {
   return text.includes('<think>') ? null : text
 }
 
-/** A per cent sign or word right after a box or formula belongs to it. */
-function percentSuffix(text: string, end: number): string {
-  const after = text.slice(end, end + 24).replace(/^(?:\$\$?|\\\)|\\\])?/, '')
-  return /^ {0,4}(?:\\?%|percent|pct)/.test(after) ? '\\%' : ''
+/** The last box, joined with the boxes right before it. `last`: that box alone; `unclosed`: one that takes the rest. */
+export function findBoxed(
+  text: string,
+  boxes: 'join' | 'last',
+  work: Work,
+): (Found & { readonly start: number }) | null {
+  const closed = closedBoxes(text, work)
+  const last = closed.at(-1)
+  if (last === undefined) return null
+  const joined = joinBoxes(text, boxes === 'join' ? closed : closed.slice(-1), work)
+  return { answer: joined.answer + percentSuffix(text, last.end + 1), start: joined.start, end: last.end + 1 }
 }
 
-export function findBoxed(text: string, joined: boolean, work: Work): Found | null {
-  const boxes = closedBoxes(text, work)
-  const last = boxes.at(-1)
-  if (last === undefined) return null
-  const answer = joined ? joinBoxes(text, boxes, work) : text.slice(last.start, last.end)
-  return { answer: answer + percentSuffix(text, last.end + 1), end: last.end + 1 }
+/** As MathRuler does it: braces are counted without regard to backslashes. */
+function exactBox(text: string, work: Work): Found | null {
+  const start = text.lastIndexOf('\\boxed{')
+  if (start === -1) return null
+  let depth = 1
+  for (let i = start + '\\boxed{'.length; i < text.length; i++) {
+    work.spend(1)
+    if (text[i] === '{') depth++
+    if (text[i] === '}' && --depth === 0) return { answer: text.slice(start + '\\boxed{'.length, i), end: i + 1 }
+  }
+  return null
 }
 
 function findTag(text: string): Found | null {
@@ -86,86 +126,13 @@ function findTag(text: string): Found | null {
   return { answer: text.slice(open + '<answer>'.length, close), end: close }
 }
 
-/** Formulas joined by at most a comma or and/or, the last group of the text. */
-function joinFormulas(text: string, spans: readonly Span[]): Found | null {
-  const last = spans.at(-1)
-  if (last === undefined) return null
-  const answers = [text.slice(last.start, last.end) + percentSuffix(text, last.end)]
-  for (let i = spans.length - 2; i >= 0 && answers.length < 6; i--) {
-    const [span, next] = [spans[i], spans[i + 1]]
-    if (span === undefined || next === undefined) break
-    if (!/^(?:\$\$?|\\\)|\\\])? ?(?:,|,? ?(?:and|or)) ?(?:\$\$?|\\\(|\\\[)?$/.test(text.slice(span.end, next.start)))
-      break
-    answers.unshift(text.slice(span.start, span.end))
-  }
-  return { answer: answers.join(', '), end: last.end }
-}
-
-const PHRASE = /\banswers?(?:\*\*)?(?: is| are|:| =)(?:\*\*)?:?/gi
-
-/** End of the sentence or line that starts at `start`. */
-function clauseEnd(text: string, start: number, work: Work): number {
-  let i = start
-  for (; i < text.length; i++) {
-    work.spend(1)
-    const character = text.charAt(i)
-    if (character === '\n' && text.slice(start, i).trim() !== '') break
-    const next = text.charAt(i + 1)
-    if ('.?!。'.includes(character) && (next === '' || next === '\n' || (next === ' ' && text.charAt(i - 1) !== ' ')))
-      break
-    if (text.startsWith('<|', i)) break
-  }
-  return i
-}
-
-function findPhrase(text: string, work: Work): Found | null {
-  let start = -1
-  for (const match of text.matchAll(PHRASE)) start = match.index + match[0].length
-  if (start === -1) return null
-  const end = clauseEnd(text, start, work)
-  let clause = text.slice(start, end)
-  // "Final answer: the largest n is 34": what follows the last verb.
-  const verb = Math.max(clause.lastIndexOf(' is '), clause.lastIndexOf(' are '), clause.lastIndexOf(' be '))
-  const offset = verb === -1 ? 0 : verb + 3
-  clause = clause.slice(offset)
-  const formula = joinFormulas(clause, mathSpans(clause, work))
-  if (formula !== null) return { answer: formula.answer, end: start + offset + formula.end }
-  const words = clause.replace(/\*\*/g, '').replace(/"/g, '').trim()
-  if (parse(normalizeAnswer(words, work), work) !== null && !/^[a-z]{2,} .* /i.test(words))
-    return { answer: words, end }
-  const numbers = lastNumber(clause, work)
-  return numbers?.only === true ? { answer: clause.slice(numbers.start, numbers.end), end } : { answer: words, end }
-}
-
-function findChoice(text: string, choices: readonly string[], work: Work): Found | null {
-  work.spend(text.length)
-  const labels = choices.map((label) => label.replace(/[^\p{L}\p{N}]/gu, '')).filter((label) => label !== '')
-  if (labels.length === 0) return null
-  const label = new RegExp(`(?<![\\p{L}\\p{N}])\\(?(${labels.join('|')})\\)?(?![a-zA-Z0-9'’])`, 'gu')
-  const matches = [...text.matchAll(label)].map((match) => ({
-    answer: match[1] ?? '',
-    end: match.index + match[0].length,
-    start: match.index,
-  }))
-  let phrase = -1
-  for (const match of text.matchAll(PHRASE)) phrase = match.index + match[0].length
-  if (phrase !== -1) {
-    const after = matches.find(({ start }) => start >= phrase)
-    if (after !== undefined && after.start - phrase <= 50) return after
-  }
-  const [first] = matches
-  // "A. Because …", but not the article in "A train …".
-  if (first?.start === 0 && /^[^\p{L} ]|^$|^\P{ASCII}/u.test(text.slice(first.end))) return first
-  return matches.at(-1) ?? null
-}
-
 /** Two words side by side, or a long one, that are neither commands nor units: a sentence, not a formula. */
 function isProse(line: string): boolean {
   const words = line.replace(/\\[a-zA-Z]+(?:\{[\p{L} ]*\})?/gu, ' ').matchAll(/\p{L}+/gu)
   let previous = -2
   for (const { 0: word, index } of words) {
     const lower = word.toLowerCase()
-    if (UNITS.has(word) || FUNCTIONS.has(lower) || SEPARATOR_WORDS.has(lower) || PERCENT_WORDS.has(lower)) continue
+    if (isUnit(word) || FUNCTIONS.has(lower) || SEPARATOR_WORDS.has(lower) || PERCENT_WORDS.has(lower)) continue
     if (word.length > 3 || (word.length > 1 && index === previous + 1)) return true
     previous = index + word.length
   }
@@ -174,78 +141,130 @@ function isProse(line: string): boolean {
 
 function findBare(text: string, work: Work): Found | null {
   const line = text.trim()
-  if (line === '' || line.length > 200 || line.includes('\n')) return null
+  if (line === '' || line.length > 200 || line.includes('\n') || /\\f?boxed?/.test(line)) return null
   if (isProse(line)) return null
   const tree = parse(normalizeAnswer(line, work), work)
-  return tree === null || tree.kind === 'text' ? null : { answer: line, end: text.length }
+  return tree === null || tree.kind === 'text' ? null : { answer: line, end: text.length, plain: !/[\\$]/.test(line) }
 }
 
-const HEDGES = /(?<![\p{L}])(?:or|alternatively|perhaps|maybe|possibly|otherwise|either)(?![\p{L}])/giu
+/** Whether the text between delimiters reads as a formula. */
+const isFormula = (answer: string, work: Work): boolean =>
+  !isProse(answer) && parse(normalizeAnswer(answer, work), work) !== null
 
-/** Characters after a hedge word within which its value stands. */
-const HEDGE_REACH = 40
+/** A final answer announced after the last box replaces it. */
+function correction(text: string, box: Found, work: Work): Found | null {
+  const start = lastPhrase(text.slice(box.end), true)
+  const found = start === -1 ? null : answerFrom(text, box.end + start, work)
+  return found !== null && isFormula(found.answer, work) ? found : null
+}
 
-/** Values that hedge words introduce in the text after the answer. */
-function findAlternatives(tail: string, work: Work): string[] {
-  const alternatives: string[] = []
-  for (const match of tail.slice(0, 400).matchAll(HEDGES)) {
-    const start = match.index + match[0].length
-    const clause = tail.slice(start, Math.min(clauseEnd(tail, start, work), start + HEDGE_REACH))
-    const formula = mathSpans(clause, work)[0]
-    const box = closedBoxes(clause, work)[0]
-    const number = lastNumber(clause, work)
-    const span = box ?? formula ?? number
-    if (span != null) alternatives.push(clause.slice(span.start, span.end))
-    if (alternatives.length >= 4) break
-  }
-  return alternatives
+/** Contents of the boxes that are not part of the answer. */
+function otherBoxes(text: string, answer: Found & { readonly start: number }, work: Work): string[] {
+  const contents = closedBoxes(text, work)
+    .filter(({ end }) => end < answer.start)
+    .map(({ start, end }) => text.slice(start, end))
+  return [...new Set(contents)].slice(0, 16)
 }
 
 /** {@link extractAnswer} on a budget. */
-export function extract(text: string, options: ExtractOptions, work: Work): Extraction {
+export function extract(text: string, options: ResolvedExtraction, work: Work): Extraction {
   work.spend(text.length)
   const after = options.thinking === 'include' ? text : afterThinking(text)
-  if (after === null) return { answer: null, rule: 'unclosed-think', alternatives: [] }
-  const rules = options.rules ?? DEFAULT_RULES
-  // Unmarked answers and phrases are looked for at the end only.
-  const tail = after.slice(-LIMITS.tail)
-  const offset = after.length - tail.length
-  const unmarked = (): { readonly math: Found | null; readonly number: Found | null } => {
-    const number = lastNumber(tail, work)
-    return {
-      math: rules.includes('last-math') ? joinFormulas(tail, mathSpans(tail, work)) : null,
-      number:
-        number !== null && rules.includes('last-number')
-          ? { answer: tail.slice(number.start, number.end), end: number.end }
-          : null,
-    }
+  if (after === null) return nothing('unclosed-think')
+  for (const rule of options.rules) {
+    const extraction = new Extractor(after, options, work).by(rule)
+    if (extraction !== null) return extraction
   }
-  const find = (rule: ExtractionRule): Found | null => {
+  return nothing('none')
+}
+
+const nothing = (rule: 'none' | 'unclosed-think'): Extraction => ({
+  answer: null,
+  rule,
+  plain: false,
+  alternatives: [],
+})
+
+class Extractor {
+  readonly #text: string
+  readonly #options: ResolvedExtraction
+  readonly #work: Work
+
+  constructor(text: string, options: ResolvedExtraction, work: Work) {
+    this.#text = text
+    this.#options = options
+    this.#work = work
+  }
+
+  by(rule: ExtractionRule): Extraction | null {
     switch (rule) {
       case 'boxed':
-        return findBoxed(after, options.boxes !== 'last', work)
+        return this.#boxed()
       case 'answer-tag':
-        return findTag(after)
-      case 'answer-phrase':
-        return findPhrase(tail, work)
-      case 'choice':
-        return options.choices === undefined ? null : findChoice(tail, options.choices, work)
+        return this.#finish(rule, findTag(this.#text), 0)
       case 'bare':
-        return findBare(after, work)
-      case 'last-math': {
-        const { math, number } = unmarked()
-        return math !== null && (number === null || number.end <= math.end + 2) ? math : null
+        return this.#finish(rule, findBare(this.#text, this.#work), 0)
+      case 'choice': {
+        const { choices } = this.#options
+        const found = choices === undefined ? null : findChoice(this.#tail, choices, this.#work)
+        return found === null ? null : { answer: found.answer, rule, plain: true, alternatives: [] }
       }
+      case 'answer-phrase':
+        return this.#finish(rule, findPhrase(this.#tail, this.#work), this.#offset)
+      case 'last-math':
+        return this.#finish(rule, this.#lastMath(), this.#offset)
       case 'last-number':
-        return unmarked().number
+        return this.#finish(rule, this.#lastNumber(), this.#offset)
     }
   }
-  for (const rule of rules) {
-    const found = find(rule)
-    if (found === null || found.answer.trim() === '') continue
-    const inTail = rule === 'boxed' || rule === 'answer-tag' || rule === 'bare' ? found.end : found.end + offset
-    const alternatives = rule === 'choice' ? [] : findAlternatives(after.slice(inTail), work)
-    return { answer: found.answer.trim(), rule, alternatives }
+
+  /** Unmarked answers and phrases are looked for at the end only. */
+  get #tail(): string {
+    return this.#text.slice(-LIMITS.tail)
   }
-  return { answer: null, rule: 'none', alternatives: [] }
+
+  get #offset(): number {
+    return Math.max(0, this.#text.length - LIMITS.tail)
+  }
+
+  #boxed(): Extraction | null {
+    if (this.#options.boxes === 'exact') return this.#finish('boxed', exactBox(this.#text, this.#work), 0)
+    const box = findBoxed(this.#text, this.#options.boxes, this.#work)
+    if (box === null) return null
+    const phrase = this.#options.rules.includes('answer-phrase') ? correction(this.#text, box, this.#work) : null
+    if (phrase !== null) return this.#finish('answer-phrase', phrase, 0)
+    const extraction = this.#finish('boxed', box, 0)
+    if (extraction === null || this.#options.hedges === 'ignore') return extraction
+    const before = alternativesBefore(this.#text.slice(0, box.start), this.#work)
+    const others = this.#options.hedges === 'strict' ? otherBoxes(this.#text, box, this.#work) : []
+    return { ...extraction, alternatives: [...extraction.alternatives, ...before, ...others] }
+  }
+
+  #lastNumber(): Found | null {
+    const number = lastNumber(this.#tail, this.#work)
+    return number === null ? null : { answer: this.#tail.slice(number.start, number.end), end: number.end, plain: true }
+  }
+
+  /** The last formula, unless a number follows it or it is prose between stray delimiters. */
+  #lastMath(): Found | null {
+    const tail = this.#tail
+    const math = joinFormulas(tail, mathSpans(tail, this.#work)) ?? loneFraction(tail)
+    if (math === null || !this.#options.rules.includes('last-number')) return math
+    const number = this.#lastNumber()
+    if (number !== null && number.end > math.end + 2) return null
+    return number !== null && isProse(math.answer) ? null : math
+  }
+
+  #finish(rule: ExtractionRule, found: Found | null, offset: number): Extraction | null {
+    const answer = found?.answer.trim() ?? ''
+    if (found === null || answer === '') return null
+    const { hedges } = this.#options
+    const tail = this.#text.slice(found.end + offset)
+    return {
+      answer,
+      rule,
+      plain: found.plain === true,
+      alternatives: hedges === 'ignore' ? [] : alternativesAfter(tail, hedges === 'strict', this.#work),
+    }
+  }
 }

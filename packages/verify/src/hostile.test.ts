@@ -37,12 +37,12 @@ const attacks: readonly [gold: string, text: string][] = [
 ]
 
 test.each(attacks)('gold %s does not accept %s', (gold, text) => {
-  expect(verify(gold, text).correct).toBe(false)
+  expect(verify(gold, text).equal).toBe(false)
 })
 
 test('a hedge beside the right answer has its own status', () => {
-  expect(verify('5', '\\boxed{5}. Or maybe 6.').status).toBe('hedged')
-  expect(verify('5', '\\boxed{5}, or equivalently 5.0').status).toBe('correct')
+  expect(verify('5', '\\boxed{5}. Or maybe 6.').reason).toBe('hedged')
+  expect(verify('5', '\\boxed{5}, or equivalently 5.0').reason).toBe('correct')
 })
 
 const many = (text: string, count: number): string => text.repeat(count)
@@ -89,7 +89,7 @@ describe.each(Object.entries(hazards))('%s', (_, hazard) => {
       verify('1/2', `<think>${hazard}</think>\\boxed{${hazard}}`),
       verify('1/2', `The answer is ${hazard}`),
     ]) {
-      expect(verdict.correct).toBe(false)
+      expect(verdict.equal).toBe(false)
       expect(verdict.steps).toBeLessThan(2_500_000)
     }
   })
@@ -181,8 +181,8 @@ describe('never throws', () => {
   test('on any string', () => {
     fc.assert(
       fc.property(fc.oneof(soup, fc.string({ unit: 'binary' })), fc.oneof(soup, fc.string()), (a, b) => {
-        expect(typeof isEquivalent(a, b).correct).toBe('boolean')
-        expect(typeof verify(a, b, { choices: ['A', 'B'] }).correct).toBe('boolean')
+        expect(typeof isEquivalent(a, b).equal).toBe('boolean')
+        expect(typeof verify(a, b, { choices: ['A', 'B'] }).equal).toBe('boolean')
         expect(typeof extractAnswer(b).rule).toBe('string')
       }),
       { numRuns: 1500 },

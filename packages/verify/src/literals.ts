@@ -10,7 +10,7 @@ function repeatingNode(literal: string, work: Work): Node {
   const [whole = '', fraction = ''] = start.split('.')
   const digits = BigInt(whole + fraction + period) - BigInt(whole + fraction)
   const value = rational(digits, 10n ** BigInt(fraction.length) * (10n ** BigInt(period.length) - 1n), work)
-  if (value === null) throw new Unparsable('number out of range')
+  if (value === null) throw new Unparsable()
   return { kind: 'number', value, decimals: 0 }
 }
 
@@ -21,12 +21,12 @@ export function numberNode(literal: string, work: Work): Node {
   const [whole = '', fraction = ''] = mantissa.split('.')
   const exponent = exponentText === undefined ? 0 : Number(exponentText)
   const shift = exponent - fraction.length
-  if (Math.abs(shift) > LIMITS.answerLength) throw new Unparsable(`number out of range: ${literal.slice(0, 20)}`)
+  if (Math.abs(shift) > LIMITS.answerLength) throw new Unparsable()
   work.spend(Math.abs(shift))
   const digits = BigInt(whole + fraction)
   const scale = 10n ** BigInt(Math.abs(shift))
   const value = shift >= 0 ? rational(digits * scale, 1n, work) : rational(digits, scale, work)
-  if (value === null) throw new Unparsable('number out of range')
+  if (value === null) throw new Unparsable()
   return { kind: 'number', value, decimals: Math.max(0, -shift, fraction.length) }
 }
 
@@ -43,7 +43,6 @@ export function plainFraction(node: Node): Rational | null {
 /** @throws Unparsable unless `whole` is an integer and `node` a proper fraction. */
 export function mixedNumber(whole: Node, node: Node): Node {
   const fraction = plainFraction(node)
-  if (whole.kind !== 'number' || whole.decimals > 0 || fraction === null)
-    throw new Unparsable('two numbers side by side')
+  if (whole.kind !== 'number' || whole.decimals > 0 || fraction === null) throw new Unparsable()
   return { kind: 'mixed', whole: integer(whole.value.numerator), fraction }
 }

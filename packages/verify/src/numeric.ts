@@ -6,6 +6,7 @@
  * Source of the error rules: first-order running error analysis (Higham, Accuracy and Stability, section 3.3).
  */
 import { type Node, some } from './ast.js'
+import { determinant } from './determinant.js'
 import { exactValue } from './exact.js'
 import type { Work } from './limits.js'
 import { type Rational, toNumber } from './rational.js'
@@ -99,9 +100,6 @@ const REAL_FUNCTIONS: ReadonlyMap<string, (x: number) => readonly [value: number
   ['sin', (x: number) => [Math.sin(x), 1] as const],
   ['cos', (x: number) => [Math.cos(x), 1] as const],
   ['tan', (x: number) => [Math.tan(x), 1 + Math.tan(x) ** 2] as const],
-  ['cot', (x: number) => [1 / Math.tan(x), 1 + Math.tan(x) ** -2] as const],
-  ['sec', (x: number) => [1 / Math.cos(x), Math.cos(x) ** -2] as const],
-  ['csc', (x: number) => [1 / Math.sin(x), Math.sin(x) ** -2] as const],
   ['arcsin', (x: number) => [Math.asin(x), 1 / Math.sqrt(Math.max(1 - x * x, EPSILON))] as const],
   ['arccos', (x: number) => [Math.acos(x), 1 / Math.sqrt(Math.max(1 - x * x, EPSILON))] as const],
   ['arctan', (x: number) => [Math.atan(x), 1] as const],
@@ -109,16 +107,24 @@ const REAL_FUNCTIONS: ReadonlyMap<string, (x: number) => readonly [value: number
   ['cosh', (x: number) => [Math.cosh(x), Math.cosh(x)] as const],
   ['tanh', (x: number) => [Math.tanh(x), 1] as const],
   ['ln', (x: number) => [Math.log(x), 1 / Math.abs(x)] as const],
-  ['log', (x: number) => [Math.log(x), 1 / Math.abs(x)] as const],
   ['lg', (x: number) => [Math.log10(x), 1 / Math.abs(x)] as const],
 ])
 
-const TRIGONOMETRIC: ReadonlySet<string> = new Set(['sin', 'cos', 'tan', 'cot', 'sec', 'csc'])
+const RECIPROCALS: ReadonlyMap<string, string> = new Map([
+  ['cot', 'tan'],
+  ['sec', 'cos'],
+  ['csc', 'sin'],
+])
+const TRIGONOMETRIC: ReadonlySet<string> = new Set(RECIPROCALS.values())
 const DEGREE: Value = real(Math.PI / 180, 0)
 
 function call(node: Node & { kind: 'call' }, point: Point, work: Work): Value {
   const [argument, extra] = node.args
   if (argument === undefined) return UNDEFINED
+  if (node.name === 'det') {
+    const expansion = determinant(argument)
+    return expansion === null ? UNDEFINED : evaluate(expansion, point, work)
+  }
   let x = evaluate(argument, point, work)
   switch (node.name) {
     case 'sqrt':
@@ -136,7 +142,9 @@ function call(node: Node & { kind: 'call' }, point: Point, work: Work): Value {
     default:
       break
   }
-  const rule = REAL_FUNCTIONS.get(node.name)
+  const reciprocal = RECIPROCALS.get(node.name)
+  if (reciprocal !== undefined) return quotient(real(1, 0), call({ ...node, name: reciprocal }, point, work))
+  const rule = REAL_FUNCTIONS.get(node.name === 'log' ? 'ln' : node.name)
   if (rule === undefined || !isReal(x)) return UNDEFINED
   // 90° is 90 as an answer and a right angle as an argument.
   if (TRIGONOMETRIC.has(node.name) && some(argument, (part) => part.kind === 'degree')) x = product(x, DEGREE)
@@ -146,6 +154,39 @@ function call(node: Node & { kind: 'call' }, point: Point, work: Work): Value {
   const base = evaluate(extra, point, work)
   if (!isReal(base)) return UNDEFINED
   return quotient(result, real(Math.log(base.re), base.error / Math.abs(base.re)))
+}
+
+/** Terms of one sum or product. */
+const MOST_TERMS = 10_000
+/** Terms that stand for an infinite sum, with a factor that no finite one has. */
+const TERMS_OF_INFINITE = 100
+const INFINITE_FACTOR = 0.7390851332
+
+/**
+ * Σ or Π added up where the bounds are whole numbers at this point. The first terms, times a constant, stand for an
+ * infinite one: two of them agree only if their terms do.
+ */
+function bigOperator(node: Node & { kind: 'big' }, point: Point, work: Work): Value {
+  const infinite = infinitySign(node.upper) === 1
+  const lower = evaluate(node.lower, point, work).re
+  const upper = infinite ? lower + TERMS_OF_INFINITE : evaluate(node.upper, point, work).re
+  if (!Number.isInteger(lower) || !Number.isInteger(upper) || upper - lower >= MOST_TERMS) return UNDEFINED
+  let total = real(infinite ? INFINITE_FACTOR : 1, 0)
+  if (node.operator === 'sum') total = real(0, 0)
+  for (let k = lower; k <= upper; k++) {
+    const term = evaluate(node.body, new Map(point).set(node.variable, k), work)
+    if (node.operator === 'prod') total = product(total, term)
+    else total = sum(total, infinite ? product(term, real(INFINITE_FACTOR, 0)) : term, 1)
+  }
+  return total
+}
+
+/** Sign of ±∞, or 0 for anything else. */
+export function infinitySign(node: Node): -1 | 0 | 1 {
+  if (node.kind === 'constant') return node.name === 'infinity' ? 1 : 0
+  if (node.kind !== 'negate') return 0
+  const sign = infinitySign(node.child)
+  return sign === 0 ? 0 : sign === 1 ? -1 : 1
 }
 
 /** Values of the names. */
@@ -174,6 +215,10 @@ export function evaluate(node: Node, point: Point, work: Work): Value {
       return quotient(evaluate(node.child, point, work), real(100, 0))
     case 'degree':
       return evaluate(node.child, point, work)
+    case 'quantity':
+      return evaluate(node.value, point, work)
+    case 'big':
+      return bigOperator(node, point, work)
     case 'binary': {
       const left = evaluate(node.left, point, work)
       const right = evaluate(node.right, point, work)
@@ -220,16 +265,11 @@ export function closeness(a: Value, b: Value): Closeness {
   return nearZero || tolerance <= RESOLUTION * scale || distance === 0 ? 'equal' : 'undecided'
 }
 
-/** Names that occur in a tree. */
-export function collectNames(node: Node, into: Set<string>): void {
-  some(node, (part) => {
-    if (part.kind === 'symbol') into.add(part.name)
-    return false
-  })
-}
-
-/** Seeded points: the first half positive, the others of both signs. Same names, same points. */
-export function samplePoints(names: ReadonlySet<string>, count: number): Point[] {
+/**
+ * Seeded points: the first half positive, the others of both signs; names in `whole` get small whole numbers. Same names,
+ * same points.
+ */
+export function samplePoints(names: ReadonlySet<string>, count: number, whole: ReadonlySet<string>): Point[] {
   let state = 0x9e3779b9
   const random = (): number => {
     // mulberry32
@@ -243,7 +283,8 @@ export function samplePoints(names: ReadonlySet<string>, count: number): Point[]
     const point = new Map<string, number>()
     for (const name of sorted) {
       const value = 0.3 + 1.9 * random()
-      point.set(name, i >= count / 2 && random() < 0.7 ? -value : value)
+      if (whole.has(name)) point.set(name, 2 + Math.floor(10 * value) + i)
+      else point.set(name, i >= count / 2 && random() < 0.7 ? -value : value)
     }
     return point
   })

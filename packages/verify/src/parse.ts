@@ -2,18 +2,19 @@
  * Pratt parser from tokens to {@link Node}. Binding powers, weakest first: separators, relations, ratio, union, sum,
  * product, factors side by side in an argument, postfix, power. Nesting is counted, so depth is bounded by {@link LIMITS} and not by the stack.
  */
-import { type BinaryOperator, type Node, type RelationOperator } from './ast.js'
+import { binary, type BinaryOperator, INFINITY, mapChildren, negated, type Node, type RelationOperator } from './ast.js'
 import { LIMITS, type Work } from './limits.js'
 import { CLOSING, Cursor, RELATIONS } from './cursor.js'
 import { mixedNumber, numberNode, plainFraction } from './literals.js'
 import { tokenize, Unparsable } from './tokens.js'
-import { skipUnits } from './units.js'
+import { readUnits } from './units.js'
 import {
   BINOMIAL_COMMANDS,
   DETERMINANT_ENVIRONMENTS,
   FRACTION_COMMANDS,
   FUNCTIONS,
   MATRIX_ENVIRONMENTS,
+  MULTIPLIERS,
   OPAQUE_COMMANDS,
   PERCENT_WORDS,
 } from './vocabulary.js'
@@ -43,7 +44,7 @@ class Parser extends Cursor {
 
   answer(): Node {
     const node = this.#list()
-    if (this.peek().type !== 'end') throw new Unparsable(`unexpected ${this.peek().value}`)
+    if (this.peek().type !== 'end') throw new Unparsable()
     return node
   }
 
@@ -66,10 +67,11 @@ class Parser extends Cursor {
   /** Items between separators. With both kinds, `;` separates groups of comma items. */
   #list(): Node {
     const groups: Node[][] = [[]]
+    const words = new Set<string>()
     let count = 0
     let commas = false
     while (!this.#atListEnd()) {
-      if (++count > LIMITS.elements) throw new Unparsable('too many elements')
+      if (++count > LIMITS.elements) throw new Unparsable()
       groups.at(-1)?.push(this.#expression(0))
       if (this.#atListEnd()) break
       let separators = 0
@@ -77,17 +79,22 @@ class Parser extends Cursor {
       while (this.peek().type === 'separator' || this.is(',') || this.is(';')) {
         const token = this.next()
         if (token.value === ';') semicolon = true
+        if (token.type === 'separator') words.add(joinWord(token.value))
         separators++
       }
-      if (separators === 0) throw new Unparsable(`unexpected ${this.peek().value}`)
+      if (separators === 0) throw new Unparsable()
       if (semicolon) groups.push([])
       else commas = true
     }
     const filled = groups.filter((group) => group.length > 0)
-    const items = commas && filled.length > 1 ? filled.map(groupNode) : filled.flat()
+    const items = commas && filled.length > 1 ? filled.map(groupNode) : solutions(filled.flat())
     const [only] = items
-    if (only === undefined) throw new Unparsable('nothing to read')
-    return items.length === 1 ? only : { kind: 'list', items }
+    if (only === undefined) throw new Unparsable()
+    if (items.length === 1) return only
+    const [joiner] = words
+    return words.size === 1 && (joiner === 'and' || joiner === 'or')
+      ? { kind: 'list', items, joiner }
+      : { kind: 'list', items }
   }
 
   #fence(open: string): Node {
@@ -96,7 +103,7 @@ class Parser extends Cursor {
       if (open === '\\{' && this.accept('\\}')) return { kind: 'set', items: [] }
       const inner = this.#list()
       const close = this.next().value
-      if (!closers.includes(close)) throw new Unparsable(`${open} closed by ${close}`)
+      if (!closers.includes(close)) throw new Unparsable()
       const items = inner.kind === 'list' ? inner.items : [inner]
       if (open === '\\{') return { kind: 'set', items }
       if (open === '{' || (items.length === 1 && open !== '⟨')) return inner
@@ -106,8 +113,8 @@ class Parser extends Cursor {
 
   #matrix(): Node {
     const environment = this.name()
-    if (DETERMINANT_ENVIRONMENTS.has(environment)) return { kind: 'symbol', name: `\\${environment}${this.rest()}` }
-    if (!MATRIX_ENVIRONMENTS.has(environment)) throw new Unparsable(`environment ${environment}`)
+    const determinant = DETERMINANT_ENVIRONMENTS.has(environment)
+    if (!determinant && !MATRIX_ENVIRONMENTS.has(environment)) throw new Unparsable()
     if (environment === 'array' && this.is('{')) this.name()
     return this.#fenced(() => {
       const rows: Node[][] = [[]]
@@ -118,7 +125,8 @@ class Parser extends Cursor {
       }
       this.position++
       this.name()
-      return { kind: 'matrix', rows: rows.filter((row) => row.length > 0) }
+      const matrix: Node = { kind: 'matrix', rows: rows.filter((row) => row.length > 0) }
+      return determinant ? { kind: 'call', name: 'det', args: [matrix] } : matrix
     })
   }
 
@@ -146,7 +154,12 @@ class Parser extends Cursor {
         case ':':
           return minimum > POWER.ratio ? null : this.#ratio(left)
         case '∪':
-          return minimum > POWER.union ? null : this.#union(left)
+          return minimum > POWER.union ? null : { kind: 'union', parts: this.#chain(left, '∪', POWER.union) }
+        case '∩':
+        case '∖':
+          if (minimum > POWER.union) return null
+          this.position++
+          return { kind: 'setOperation', operator: value, left, right: this.#expression(POWER.union + 1) }
         case '+':
         case '-':
           return minimum > POWER.sum ? null : this.#binary(left, value, POWER.sum + 1)
@@ -172,6 +185,13 @@ class Parser extends Cursor {
           if (minimum > POWER.postfix) return null
           this.position++
           return { kind: 'degree', child: left }
+        case '$':
+        case '€':
+        case '£':
+        case '¥':
+          if (minimum > POWER.postfix) return null
+          this.position++
+          return { kind: 'quantity', value: left, unit: value }
         case '(':
         case '[':
         case '{':
@@ -188,7 +208,15 @@ class Parser extends Cursor {
         this.position++
         return { kind: 'percent', child: left }
       }
-      if (skipUnits(this, left, () => this.#argument())) return left
+      const zeros = MULTIPLIERS.get(token.value.toLowerCase())
+      if (zeros !== undefined && left.kind === 'number') {
+        this.position++
+        const factor = numberNode(`1e${zeros}`, this.work)
+        return binary('*', left, factor)
+      }
+      const unit =
+        left.kind === 'text' || left.kind === 'relation' ? null : readUnits(this, () => exponentText(this.#argument()))
+      if (unit !== null) return { kind: 'quantity', value: left, unit }
     }
     if (token.type === 'command') {
       if (token.value === 'bmod' || token.value === 'mod')
@@ -205,7 +233,7 @@ class Parser extends Cursor {
 
   #binary(left: Node, operator: BinaryOperator, minimum: number): Node {
     this.position++
-    return { kind: 'binary', operator, left, right: this.#expression(minimum) }
+    return binary(operator, left, this.#expression(minimum))
   }
 
   /** Factors side by side. A number beside a number is not a product, a proper fraction after an integer is added. */
@@ -215,10 +243,9 @@ class Parser extends Cursor {
       const fraction = this.#expression(POWER.product)
       return mixedNumber(left, fraction)
     }
-    if (start.type === 'number' && ['percent', 'degree', 'mixed', 'negate'].includes(left.kind))
-      throw new Unparsable('two numbers side by side')
+    if (start.type === 'number' && ['percent', 'degree', 'mixed', 'negate'].includes(left.kind)) throw new Unparsable()
     const right = this.#expression(POWER.argument + 1)
-    if (left.kind === 'text' || right.kind === 'text') throw new Unparsable('words beside a value')
+    if (left.kind === 'text' || right.kind === 'text') throw new Unparsable()
     if (
       left.kind === 'number' &&
       left.decimals === 0 &&
@@ -227,7 +254,9 @@ class Parser extends Cursor {
     ) {
       if (plainFraction(right) !== null) return mixedNumber(left, right)
     }
-    return { kind: 'binary', operator: '*', left, right }
+    return left.kind === 'symbol' && start.value === '('
+      ? { kind: 'binary', operator: '*', left, right, applied: true }
+      : binary('*', left, right)
   }
 
   #power(left: Node): Node {
@@ -245,14 +274,14 @@ class Parser extends Cursor {
       if (braced) this.expect('}')
       return { kind: 'symbol', name }
     }
-    return { kind: 'binary', operator: '^', left, right: this.#expression(POWER.power) }
+    return binary('^', left, this.#expression(POWER.power))
   }
 
   #relation(first: Node): Node {
     const operands = [first]
     const operators: RelationOperator[] = []
     while (this.peek().type === 'symbol' && RELATIONS.has(this.peek().value)) {
-      if (operands.length > LIMITS.elements) throw new Unparsable('too many relations')
+      if (operands.length > LIMITS.elements) throw new Unparsable()
       operators.push(this.next().value as RelationOperator)
       operands.push(this.#expression(POWER.relation + 1))
     }
@@ -260,18 +289,20 @@ class Parser extends Cursor {
   }
 
   #ratio(first: Node): Node {
-    const items = [first]
-    while (this.accept(':')) items.push(this.#expression(POWER.ratio + 1))
-    return { kind: 'ratio', items }
+    const digits = this.peek(1).type === 'number' && !this.peek(1).spaced ? this.peek(1).value : ''
+    const items = this.#chain(first, ':', POWER.ratio)
+    const clock = items.length === 2 && first.kind === 'number' && /^[0-5]\d$/.test(digits)
+    return clock ? { kind: 'ratio', items, clock } : { kind: 'ratio', items }
   }
 
-  #union(first: Node): Node {
-    const parts = [first]
-    while (this.accept('∪')) {
-      if (parts.length > LIMITS.elements) throw new Unparsable('too many parts')
-      parts.push(this.#expression(POWER.union + 1))
+  /** Operands around one operator. */
+  #chain(first: Node, operator: string, power: number): Node[] {
+    const items = [first]
+    while (this.accept(operator)) {
+      if (items.length > LIMITS.elements) throw new Unparsable()
+      items.push(this.#expression(power + 1))
     }
-    return { kind: 'union', parts }
+    return items
   }
 
   // -------------------------------------------------------------------------------------------- operands
@@ -294,7 +325,7 @@ class Parser extends Cursor {
     const { value } = token
     const signed = Math.max(minimum, POWER.argument)
     if (value === '+') return this.#expression(signed)
-    if (value === '-') return { kind: 'negate', child: this.#expression(signed) }
+    if (value === '-') return negated(this.#expression(signed))
     if (value === '±' || value === '∓')
       return { kind: 'plusMinus', mirrored: value === '∓', left: null, right: this.#expression(POWER.sum + 1) }
     if (value === '|') {
@@ -302,17 +333,19 @@ class Parser extends Cursor {
       const inner = this.nested(() => this.#expression(POWER.relation + 1))
       this.#bars--
       this.expect('|')
-      return { kind: 'call', name: 'abs', args: [inner] }
+      return { kind: 'call', name: inner.kind === 'matrix' ? 'det' : 'abs', args: [inner] }
     }
     if (FENCES.has(value)) return this.#fence(value)
-    throw new Unparsable(`unexpected ${value}`)
+    if ('$€£¥'.includes(value))
+      return { kind: 'quantity', value: this.#expression(Math.max(minimum, POWER.argument)), unit: value }
+    throw new Unparsable()
   }
 
   #word(word: string): Node {
     const lower = word.toLowerCase()
     if (FUNCTIONS.has(lower) && word.length > 1) return this.#call(lower)
     if (lower === 'pi') return { kind: 'constant', name: 'pi' }
-    if (lower === 'infinity' || lower === 'infty' || lower === 'inf') return { kind: 'constant', name: 'infinity' }
+    if (lower === 'infinity' || lower === 'infty' || lower === 'inf') return INFINITY
     if (word.length > 3 || /[^a-zA-Z]/.test(word)) return { kind: 'text', text: word }
     // Up to three letters side by side are a product, of which the last may carry a subscript.
     let product: Node | null = null
@@ -324,9 +357,9 @@ class Parser extends Cursor {
           : last
             ? this.#subscripted({ kind: 'symbol', name: letter }, letter)
             : { kind: 'symbol', name: letter }
-      product = product === null ? factor : { kind: 'binary', operator: '*', left: product, right: factor }
+      product = product === null ? factor : binary('*', product, factor)
     }
-    if (product === null) throw new Unparsable('empty word')
+    if (product === null) throw new Unparsable()
     return product
   }
 
@@ -341,14 +374,15 @@ class Parser extends Cursor {
   #command(name: string): Node {
     if (FRACTION_COMMANDS.has(name)) {
       const left = this.#argument()
-      return { kind: 'binary', operator: '/', left, right: this.#argument() }
+      return binary('/', left, this.#argument())
     }
     if (BINOMIAL_COMMANDS.has(name)) {
       const n = this.#argument()
       return { kind: 'call', name: 'binomial', args: [n, this.#argument()] }
     }
     if (FUNCTIONS.has(name)) return this.#call(name)
-    if (OPAQUE_COMMANDS.has(name)) return { kind: 'symbol', name: `\\${name}${this.rest()}` }
+    if (name === 'sum' || name === 'prod') return this.#series(name) ?? this.#opaque(name)
+    if (OPAQUE_COMMANDS.has(name)) return this.#opaque(name)
     switch (name) {
       case 'pi':
         return { kind: 'constant', name: 'pi' }
@@ -356,23 +390,63 @@ class Parser extends Cursor {
       case 'varnothing':
         return { kind: 'set', items: [] }
       case 'infty':
-        return { kind: 'constant', name: 'infinity' }
+        return INFINITY
       case 'lfloor':
       case 'lceil': {
         const inner = this.#fenced(() => this.#expression(POWER.relation + 1))
         const close = this.next()
-        if (close.value !== name.replace('l', 'r')) throw new Unparsable(`\\${name} not closed`)
+        if (close.value !== name.replace('l', 'r')) throw new Unparsable()
         return { kind: 'call', name: name.slice(1), args: [inner] }
       }
-      case 'begin': {
+      case 'begin':
         return this.#matrix()
-      }
+      case 'det':
+        return { kind: 'call', name: 'det', args: [this.#expression(POWER.argument)] }
+      case 'mathbb':
+        return this.#subscripted({ kind: 'symbol', name: `\\mathbb ${this.verbatim()}` }, '\\mathbb')
       case 'circ':
       case 'end':
-        throw new Unparsable(`unexpected \\${name}`)
+        throw new Unparsable()
       default:
         return this.#subscripted({ kind: 'symbol', name: `\\${name}` }, `\\${name}`)
     }
+  }
+
+  /** What can only be named: equal to the same text. */
+  #opaque(name: string): Node {
+    return { kind: 'symbol', name: `\\${name}${this.rest()}` }
+  }
+
+  /** `\sum_{k=1}^{n} a_k`; null, with the cursor where it was, for any other shape. */
+  #series(operator: 'sum' | 'prod'): Node | null {
+    const { position, depth } = this
+    try {
+      this.expect('_')
+      const start = this.#argument()
+      this.expect('^')
+      const upper = this.#argument()
+      const body = this.#expression(POWER.sum + 1)
+      const [variable, lower] = start.kind === 'relation' ? start.operands : []
+      if (
+        start.kind === 'relation' &&
+        start.operators.join() === '=' &&
+        variable !== undefined &&
+        lower !== undefined
+      ) {
+        const name = variable.kind === 'symbol' ? variable.name : variable.kind === 'constant' ? variable.name : null
+        if (variable.kind === 'constant' && name !== null) {
+          // In Σ_{i=1}^n the letter i counts.
+          const counted = renameConstant(body, variable.name, name)
+          return { kind: 'big', operator, variable: name, lower, upper, body: counted }
+        }
+        if (name !== null) return { kind: 'big', operator, variable: name, lower, upper, body }
+      }
+    } catch (error) {
+      if (!(error instanceof Unparsable)) throw error
+    }
+    this.position = position
+    this.depth = depth
+    return null
   }
 
   /** `\sin x`, `\sin^2 x`, `\sqrt[3]{x}`, `\log_2 8`. */
@@ -399,7 +473,7 @@ class Parser extends Cursor {
       exponent?.kind === 'negate' && exponent.child.kind === 'number' && exponent.child.value.numerator === 1n
     if (inverse && ['sin', 'cos', 'tan'].includes(name)) return { kind: 'call', name: `arc${name}`, args: [argument] }
     const call: Node = { kind: 'call', name, args: base === null ? [argument] : [argument, base] }
-    return exponent === null ? call : { kind: 'binary', operator: '^', left: call, right: exponent }
+    return exponent === null ? call : binary('^', call, exponent)
   }
 
   /** A LaTeX argument: a group, one command, or one character (`\frac12` is one half). */
@@ -416,6 +490,34 @@ class Parser extends Cursor {
     }
     return this.nested(() => this.#prefix(POWER.power))
   }
+}
+
+/** Name that an equation gives a value to. */
+const assigned = (node: Node): string | null => {
+  const [name] = node.kind === 'relation' && node.operators[0] === '=' ? node.operands : []
+  return name?.kind === 'symbol' ? name.name : null
+}
+
+/** `p=5, q=2, p=7, q=2`: where the same names start again, so does another solution. */
+function solutions(items: Node[]): Node[] {
+  const names = items.map(assigned)
+  const period = names.indexOf(names[0] ?? null, 1)
+  if (period < 2 || items.length % period !== 0 || names.some((name, i) => name === null || name !== names[i % period]))
+    return items
+  return Array.from({ length: items.length / period }, (_, i) => groupNode(items.slice(i * period, (i + 1) * period)))
+}
+
+const joinWord = (separator: string): string => {
+  const word = /(and|or)$/i.exec(separator.trim())?.[1]
+  return word?.toLowerCase() ?? separator
+}
+
+const exponentText = (node: Node): string => (node.kind === 'number' ? String(node.value.numerator) : '?')
+
+/** Copy of a tree in which the constant is the name of a variable. */
+function renameConstant(node: Node, constant: string, name: string): Node {
+  if (node.kind === 'constant') return node.name === constant ? { kind: 'symbol', name } : node
+  return mapChildren(node, (child) => renameConstant(child, constant, name))
 }
 
 const groupNode = (items: Node[]): Node => {

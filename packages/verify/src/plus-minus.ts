@@ -1,6 +1,5 @@
 /** `a ± b` as the values it stands for. */
-import type { Node } from './ast.js'
-import { some } from './ast.js'
+import { binary, mapChildren, negated, type Node, some } from './ast.js'
 import { LIMITS } from './limits.js'
 
 /**
@@ -32,29 +31,10 @@ export function expandPlusMinus(node: Node): readonly Node[] {
 /** Copy of the tree in which every ± has the sign `isPlus` gives it, left to right. */
 function withSigns(node: Node, isPlus: (mirrored: boolean) => boolean): Node {
   const go = (child: Node): Node => withSigns(child, isPlus)
-  switch (node.kind) {
-    case 'plusMinus': {
-      const left = node.left === null ? null : go(node.left)
-      const plus = isPlus(node.mirrored)
-      const right = go(node.right)
-      if (left === null) return plus ? right : { kind: 'negate', child: right }
-      return { kind: 'binary', operator: plus ? '+' : '-', left, right }
-    }
-    case 'negate':
-    case 'percent':
-    case 'degree':
-      return { ...node, child: go(node.child) }
-    case 'binary': {
-      const left = go(node.left)
-      return { ...node, left, right: go(node.right) }
-    }
-    case 'call':
-      return { ...node, args: node.args.map(go) }
-    case 'sequence':
-      return { ...node, items: node.items.map(go) }
-    case 'relation':
-      return { ...node, operands: node.operands.map(go) }
-    default:
-      return node
-  }
+  if (node.kind !== 'plusMinus') return mapChildren(node, go)
+  const left = node.left === null ? null : go(node.left)
+  const plus = isPlus(node.mirrored)
+  const right = go(node.right)
+  if (left === null) return plus ? right : negated(right)
+  return binary(plus ? '+' : '-', left, right)
 }

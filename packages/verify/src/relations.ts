@@ -1,6 +1,7 @@
 /** Equations and inequalities: what value they give a name, which interval they describe, when two say the same. */
-import { type Node, type RelationOperator, some } from './ast.js'
+import { binary, INFINITY, isClosed, negated, type Node, type RelationOperator, substitute } from './ast.js'
 import type { Work } from './limits.js'
+import { ascending, flip } from './real-sets.js'
 import { proportionality } from './scalar.js'
 
 type Relation = Node & { readonly kind: 'relation' }
@@ -45,10 +46,12 @@ function withoutApproximation(relation: Relation): Relation {
 }
 
 /**
- * Value a chain of equations (or a membership) gives: the last operand, if the first is a name or is a closed value
- * equal to it. Null for inequalities, general equations and false numeric equations.
+ * Value a chain of equations (or a membership) gives: the last operand, if the first is a name, or (`chains: 'true'`) a
+ * closed value equal to it, or if the sides have different units, which makes it a conversion. `'last'`: also of any chain
+ * of three or more sides, for golds. Null for inequalities, general equations and false numeric equations.
  */
-export function assignedValue(relation: Relation, equal: Equal): Node | null {
+export function assignedValue(relation: Relation, equal: Equal, chains: 'true' | 'none' | 'last'): Node | null {
+  if (chains === 'none' && relation.operators.includes('≈')) return null
   const { operands, operators } = withoutApproximation(relation)
   const [first] = operands
   const last = operands.at(-1)
@@ -56,31 +59,21 @@ export function assignedValue(relation: Relation, equal: Equal): Node | null {
   if (operators.length === 0) return first
   if (operators.some((operator) => operator !== '=' && operator !== '∈')) return null
   if (isName(first)) return last
-  const closed = !some(first, (part) => part.kind === 'symbol' || part.kind === 'text')
-  return closed && operators.every((operator) => operator === '=') && equal(last, first) ? last : null
+  if (chains === 'none' || operators.includes('∈')) return null
+  if (chains === 'last' && operands.length > 2) return last
+  const units = [first, last].map((side) => (side.kind === 'quantity' ? side.unit : ''))
+  return isClosed(first) && (units[0] !== units[1] || equal(last, first)) ? last : null
 }
 
-const FLIPPED: ReadonlyMap<RelationOperator, RelationOperator> = new Map([
-  ['<', '>'],
-  ['>', '<'],
-  ['≤', '≥'],
-  ['≥', '≤'],
-])
-const flip = (operator: RelationOperator): RelationOperator => FLIPPED.get(operator) ?? operator
-const INFINITY: Node = { kind: 'constant', name: 'infinity' }
-const MINUS_INFINITY: Node = { kind: 'negate', child: INFINITY }
-
-const isAscending = (operator: RelationOperator): boolean => operator === '<' || operator === '≤'
-const isDescending = (operator: RelationOperator): boolean => operator === '>' || operator === '≥'
+const MINUS_INFINITY = negated(INFINITY)
 
 /** `a < x ≤ b` as `(a, b]`, `x ≥ a` as `[a, ∞)`; null for relations of another shape. */
 export function relationToInterval(relation: Relation): Node | null {
-  let { operands, operators } = relation
-  if (operators.every(isDescending)) {
-    operands = [...operands].reverse()
-    operators = [...operators].reverse().map(flip)
-  }
-  if (!operators.every(isAscending)) return null
+  const rising = ascending(relation)
+  // |z| is a name of a value, but 1 ≤ |z| ≤ 2 says something of z.
+  if (rising === null || rising.operands.some((operand) => operand.kind === 'call' && operand.name === 'abs'))
+    return null
+  const { operands, operators } = rising
   const [a, b, c] = operands
   const [first, second] = operators
   if (a === undefined || b === undefined || first === undefined) return null
@@ -98,7 +91,7 @@ export function relationToInterval(relation: Relation): Node | null {
   return null
 }
 
-const difference = (left: Node, right: Node): Node => ({ kind: 'binary', operator: '-', left, right })
+const difference = (left: Node, right: Node): Node => binary('-', left, right)
 
 const sameOperators = (a: readonly RelationOperator[], b: readonly RelationOperator[]): boolean =>
   a.length === b.length && a.every((operator, i) => operator === b[i])
@@ -114,9 +107,32 @@ function shrink(relation: Relation): Relation {
     : exact
 }
 
+/** f and x of `f(x)`, which reads as a product of names. */
+function application(node: Node | undefined): readonly [head: string, argument: string] | null {
+  if (node?.kind !== 'binary' || node.applied !== true) return null
+  const { left, right } = node
+  return left.kind === 'symbol' && right.kind === 'symbol' ? [left.name, right.name] : null
+}
+
+/** `f(t) = t^2` in the letter of `f(x) = x^2`: the argument of a definition is bound. */
+function withArgumentOf(gold: Relation, prediction: Relation): Relation {
+  const [g, p] = [application(gold.operands[0]), application(prediction.operands[0])]
+  if (g === null || p === null || g[0] !== p[0] || g[1] === p[1]) return prediction
+  const [, to] = g
+  const [head, from] = p
+  const swap = (name: string): Node | undefined =>
+    name === from && from !== head
+      ? { kind: 'symbol', name: to }
+      : name === to
+        ? { kind: 'symbol', name: from }
+        : undefined
+  return { ...prediction, operands: prediction.operands.map((operand) => substitute(operand, swap)) }
+}
+
 /** Operand by operand, the same read backwards, or (for one operator) proportional differences of the sides. */
 export function compareRelations(gold: Relation, prediction: Relation, equal: Equal, work: Work): boolean {
-  const [g, p] = [shrink(gold), shrink(prediction)]
+  const g = shrink(gold)
+  const p = withArgumentOf(g, shrink(prediction))
   const operandsEqual = (operands: readonly Node[]): boolean =>
     g.operands.length === operands.length &&
     g.operands.every((operand, i) => {

@@ -15,14 +15,14 @@ export interface Token {
   readonly kerned: boolean
 }
 
-/** The answer is not of a form this package reads. */
+/** The answer is not of a form this package reads. Never leaves the parser, so it says no more. */
 export class Unparsable extends Error {}
 
 const isLetter = (character: string | undefined): boolean => character !== undefined && /\p{L}/u.test(character)
 const isAsciiLetter = (character: string | undefined): boolean => character !== undefined && /[a-zA-Z]/.test(character)
 
-const SYMBOLS = "+-*/^_=<>≤≥≠≈≡∈∪±∓()[]{}|,;:!%°'&⟨⟩"
-const IGNORED_CHARACTERS = '$€£¥"`'
+const SYMBOLS = "+-*/^_=<>≤≥≠≈≡∈∪∩∖±∓()[]{}|,;:!%°'&⟨⟩€£¥"
+const IGNORED_CHARACTERS = '$"`'
 const TWO_CHARACTERS: ReadonlyMap<string, string> = new Map([
   ['**', '^'],
   ['<=', '≤'],
@@ -50,10 +50,13 @@ function numberEnd(text: string, start: number): number {
 
 /** Digits after `start` that repeat for ever, `\overline{3}` or `.\overline{3}`: the token's text and its end. */
 function repeatingDecimal(text: string, number: string, end: number): readonly [value: string, end: number] | null {
-  const match = /^(\.?)\\(?:overline|bar)\{(\d{1,20})\}/.exec(text.slice(end, end + 40))
+  const match = /^(\.?)\\(?:overline|bar|dot)\{(\d{1,20})\}/.exec(text.slice(end, end + 40))
   if (match === null || number.includes('.') === (match[1] === '.')) return null
   return [`${number}${match[1] ?? ''}(${match[2] ?? ''})`, end + match[0].length]
 }
+
+/** `or` and `and` right behind a value, with a name or nothing glued to them: `x=1orW(x)=2`. */
+const GLUED = /^(or|and)([a-zA-Z]{0,2})$/
 
 /** @throws Unparsable on a character or construct outside the answer language, and past the token limit. */
 export function tokenize(text: string, work: Work): Token[] {
@@ -61,7 +64,7 @@ export function tokenize(text: string, work: Work): Token[] {
   let spaced = false
   let kerned = false
   const push = (type: Token['type'], value: string): void => {
-    if (tokens.length >= LIMITS.tokens) throw new Unparsable('too many tokens')
+    if (tokens.length >= LIMITS.tokens) throw new Unparsable()
     tokens.push({ type, value, spaced, kerned })
     spaced = false
     kerned = false
@@ -83,6 +86,7 @@ export function tokenize(text: string, work: Work): Token[] {
       i++
     } else if (isDigit(character) || (character === '.' && isDigit(text[i + 1]))) {
       const end = numberEnd(text, i)
+      if (/^0[xXbBoO][\da-fA-F]/.test(text.slice(i, i + 3))) throw new Unparsable()
       const repeating = repeatingDecimal(text, text.slice(i, end), end)
       push('number', repeating?.[0] ?? text.slice(i, end))
       i = repeating?.[1] ?? end
@@ -90,7 +94,12 @@ export function tokenize(text: string, work: Work): Token[] {
       let end = i
       while (isLetter(text[end])) end++
       const word = text.slice(i, end)
-      push(SEPARATOR_WORDS.has(word.toLowerCase()) ? 'separator' : 'word', word)
+      const glued = /[\d)\]}]/.test(text.charAt(i - 1)) ? GLUED.exec(word) : null
+      if (SEPARATOR_WORDS.has(word.toLowerCase())) push('separator', word)
+      else if (glued !== null) {
+        push('separator', glued[1] ?? word)
+        push('word', glued[2] ?? '')
+      } else push('word', word)
       i = end
     } else if (character === '\\') {
       let end = i + 1
@@ -100,16 +109,16 @@ export function tokenize(text: string, work: Work): Token[] {
         const next = text.charAt(i + 1)
         if (next === '{' || next === '}') push('symbol', `\\${next}`)
         else if (next === '\\') push('symbol', '\\\\')
-        else if (next === '%') push('symbol', '%')
+        else if (next === '%' || next === '$') push('symbol', next)
         else if (next === '|') push('symbol', '|')
         else if (next === '!' || next === ',') kerned = true
-        else if (' ;:$\n'.includes(next)) spaced = true
-        else throw new Unparsable(`unknown command \\${next}`)
+        else if (' ;:\n'.includes(next)) spaced = true
+        else throw new Unparsable()
         i += 2
       } else if (TEXT_COMMANDS.has(name)) {
         while (text[end] === ' ') end++
         const close = text[end] === '{' ? closingBrace(text, end, work) : -1
-        if (close === -1) throw new Unparsable(`\\${name} without its argument`)
+        if (close === -1) throw new Unparsable()
         pushText(text.slice(end + 1, close))
         i = close + 1
       } else {
@@ -128,10 +137,19 @@ export function tokenize(text: string, work: Work): Token[] {
       i++
     } else if (IGNORED_CHARACTERS.includes(character)) {
       i++
-    } else throw new Unparsable(`unexpected character ${JSON.stringify(character)}`)
+    } else throw new Unparsable()
   }
   push('end', '')
-  return joinThousands(joinSpelledDigits(tokens))
+  return joinThousands(joinSpelledDigits(tokens)).map(timesSign)
+}
+
+/** `1.5 x 10^3`: a letter x between a number and a power of ten, or apart between two numbers. */
+function timesSign(token: Token, i: number, tokens: readonly Token[]): Token {
+  if (token.type !== 'word' || token.value.toLowerCase() !== 'x') return token
+  const [before, after] = [tokens[i - 1], tokens[i + 1]]
+  if (before?.type !== 'number' || after?.type !== 'number') return token
+  const power = after.value === '10' && isSymbol(tokens[i + 2], '^')
+  return power || (token.spaced && after.spaced) ? { ...token, type: 'symbol', value: '*' } : token
 }
 
 const isDigitToken = (token: Token | undefined): boolean => token?.type === 'number' && /^\d$/.test(token.value)

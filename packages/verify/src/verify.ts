@@ -1,152 +1,128 @@
 /** The public functions: extraction, equivalence, and both in one. */
-import { type Comparison, Comparer, isUnevaluated } from './compare.js'
-import { extract, type ExtractOptions, type Extraction, findBoxed } from './extract.js'
+import { exactValue } from './exact.js'
+import { extract, type ExtractOptions, type Extraction, resolveExtraction } from './extract.js'
+import { goldAnswer } from './gold.js'
+import { type ComparisonStep, judge, type Outcome, type Reason } from './judge.js'
 import { LimitError, LIMITS, Work } from './limits.js'
-import { normalizeAnswer, textKey } from './normalize.js'
-import { type EquivalenceOptions, type ResolvedEquivalence, resolveEquivalence } from './options.js'
+import { isMalformed } from './malformed.js'
+import { normalizeAnswer } from './normalize.js'
+import { type EquivalenceOptions, resolveEquivalence } from './options.js'
 import { parse } from './parse.js'
 
-/**
- * - `correct`, `incorrect`: decided.
- * - `no-answer`: nothing to judge was found.
- * - `hedged`: the right value, and another one offered beside it.
- * - `unevaluated`: the right value, with arithmetic left to do (only with `requireEvaluated`).
- * - `undecided`: not readable, not computable, or past a limit. Counts as not correct; trainers may mask it.
- */
-export type VerdictStatus = 'correct' | 'incorrect' | 'no-answer' | 'hedged' | 'unevaluated' | 'undecided'
-
-/** How the verdict was reached. */
-export type VerdictRule = Comparison['rule'] | 'same-text' | 'limit' | 'unparsable' | 'empty'
-
 export interface Verdict {
-  /** True only for status `correct`. */
-  readonly correct: boolean
-  readonly status: VerdictStatus
-  readonly rule: VerdictRule
+  /** True only for reason `correct`. */
+  readonly equal: boolean
+  readonly reason: Reason
+  /** The answer that was judged; null if none was found. */
+  readonly extracted: string | null
+  /** Where the answer was found (`given`: it was passed as it is), and what decided. */
+  readonly how: { readonly extraction: Extraction['rule'] | 'given'; readonly comparison: ComparisonStep }
   /** Elementary steps it took: a deterministic measure of cost. */
   readonly steps: number
 }
 
 export interface VerifyOptions extends ExtractOptions, EquivalenceOptions {}
 
-export interface Verification extends Verdict {
-  /** What was judged, and where it was found. */
-  readonly extraction: Extraction
+const NOTHING: Extraction & { readonly value: null } = {
+  answer: null,
+  rule: 'none',
+  plain: false,
+  alternatives: [],
+  value: null,
 }
-
-type Outcome = Pick<Verdict, 'status' | 'rule'>
-
-const DECIMAL_COMMA = /^[-−+]?\d+,\d+$/
-
-function prepare(answer: string, options: ResolvedEquivalence, work: Work): string {
-  let normalized = normalizeAnswer(answer, work)
-  if (options.decimalComma && DECIMAL_COMMA.test(normalized) && !/^[-−+]?[1-9]\d{0,2},\d{3}$/.test(normalized))
-    normalized = normalized.replace(',', '.')
-  return normalized
-}
-
-/** Without per cent signs and words. */
-const withoutPercent = (normalized: string): string => normalized.replace(/\\?%|percent(?:age)?|pct/gi, '').trim()
-
-function judge(gold: string, prediction: string, options: ResolvedEquivalence, work: Work): Outcome {
-  if (Math.max(gold.length, prediction.length) > LIMITS.answerLength) return { status: 'undecided', rule: 'limit' }
-  const [g, p] = [prepare(gold, options, work), prepare(prediction, options, work)]
-  if (g === '' || p === '') return { status: p === '' ? 'no-answer' : 'undecided', rule: 'empty' }
-  const verdicts: Outcome[] = []
-  if (options.percent !== 'ignore') verdicts.push(judgeNormalized(g, p, options, work))
-  if (options.percent !== 'hundredth')
-    verdicts.push(judgeNormalized(withoutPercent(g), withoutPercent(p), options, work))
-  return verdicts.find(({ status }) => status === 'correct') ?? verdicts[0] ?? { status: 'undecided', rule: 'empty' }
-}
-
-function judgeNormalized(gold: string, prediction: string, options: ResolvedEquivalence, work: Work): Outcome {
-  const key = textKey(gold, work)
-  const same = key !== '' && key === textKey(prediction, work)
-  const [g, p] = [parse(gold, work), parse(prediction, work)]
-  if (p !== null && options.requireEvaluated && isUnevaluated(p)) {
-    const correct = same || (g !== null && new Comparer(options, work).compare(g, p).equal)
-    return correct ? { status: 'unevaluated', rule: 'exact' } : { status: 'incorrect', rule: 'exact' }
-  }
-  if (same) return { status: 'correct', rule: 'same-text' }
-  if (g === null || p === null) return { status: 'undecided', rule: 'unparsable' }
-  const { equal, decided, rule } = new Comparer(options, work).compare(g, p)
-  return { status: equal ? 'correct' : decided ? 'incorrect' : 'undecided', rule }
-}
-
-const finish = (outcome: Outcome, work: Work): Verdict => ({
-  correct: outcome.status === 'correct',
-  ...outcome,
-  steps: work.steps,
-})
 
 /** Runs on a budget; past it the outcome is undecided. */
-function onBudget(work: Work, judgement: () => Outcome): Verdict {
+function onBudget(judgement: () => Outcome): Outcome {
   try {
-    return finish(judgement(), work)
+    return judgement()
   } catch (error) {
-    if (error instanceof LimitError) return finish({ status: 'undecided', rule: 'limit' }, work)
-    throw error
+    return { reason: 'undecided', comparison: error instanceof LimitError ? 'limit' : 'failure' }
   }
 }
 
+/** What is not a string holds no answer. */
+const textOf = (value: string): string => (typeof value === 'string' ? value : '')
+
+/** An answer that is a rational number as an integer or `n/d` in lowest terms; null for anything else. */
+function valueText(answer: string | null, work: Work): string | null {
+  const node =
+    answer === null || answer.length > LIMITS.answerLength ? null : parse(normalizeAnswer(answer, work), work)
+  const value = node === null ? null : exactValue(node, work)
+  if (value === null) return null
+  return value.denominator === 1n ? String(value.numerator) : `${value.numerator}/${value.denominator}`
+}
+
 /**
- * The final answer in a completion. Never throws; the cost is linear in the length of `text`.
+ * The final answer in a completion, with its `value` if it is a rational number. LaTeX that `malformed: 'refuse'` refuses
+ * is no answer. Never throws on text; the cost is linear in its length.
+ *
+ * @throws RangeError for an option outside its range.
  */
-export function extractAnswer(text: string, options: ExtractOptions = {}): Extraction {
-  const work = new Work(text.length)
+export function extractAnswer(
+  text: string,
+  options: VerifyOptions = {},
+): Extraction & { readonly value: string | null } {
+  const equivalence = resolveEquivalence(options)
+  const extraction = resolveExtraction(options, equivalence.profile)
+  const completion = textOf(text)
+  const work = new Work(completion.length)
   try {
-    return extract(text, options, work)
-  } catch (error) {
-    if (error instanceof LimitError) return { answer: null, rule: 'none', alternatives: [] }
-    throw error
+    const found = extract(completion, extraction, work)
+    const refused = equivalence.malformed === 'refuse' && found.answer !== null && isMalformed(found.answer, work)
+    return refused ? NOTHING : { ...found, value: valueText(found.answer, work) }
+  } catch {
+    return NOTHING
   }
 }
 
 /**
- * Whether `prediction` is the same answer as `gold`, both given as answers without surrounding prose. Never throws for
+ * Whether `prediction` is the same answer as `gold`, both given as answers without surrounding prose. Never throws on
  * strings of any content.
  *
  * @throws RangeError for an option outside its range.
  */
 export function isEquivalent(gold: string, prediction: string, options: EquivalenceOptions = {}): Verdict {
   const resolved = resolveEquivalence(options)
-  const work = new Work(gold.length + prediction.length)
-  return onBudget(work, () => judge(gold, prediction, resolved, work))
-}
-
-/** Longer golds that do not read as an answer are worked solutions. */
-const LONGEST_BARE_GOLD = 200
-
-/** The answer in a gold: its box if it has one, the answer of a worked solution, else all of it. */
-function goldAnswer(gold: string, choices: readonly string[] | undefined, work: Work): string {
-  if (choices !== undefined) return extract(gold, { choices, rules: ['choice'] }, work).answer ?? gold
-  const boxed = findBoxed(gold, true, work)
-  if (boxed !== null) return boxed.answer
-  if (parse(normalizeAnswer(gold, work), work) !== null) return gold
-  const marked: VerifyOptions = gold.length > LONGEST_BARE_GOLD ? {} : { rules: ['answer-tag', 'answer-phrase'] }
-  return extract(gold, marked, work).answer ?? gold
+  const [expected, given] = [textOf(gold), textOf(prediction)]
+  const work = new Work(expected.length + given.length)
+  const { reason, comparison } = onBudget(() => judge(expected, given, resolved, work))
+  return {
+    equal: reason === 'correct',
+    reason,
+    extracted: given,
+    how: { extraction: 'given', comparison },
+    steps: work.steps,
+  }
 }
 
 /**
  * Judges a whole completion: extracts its answer and compares it with `gold`, an answer or a worked solution with one.
- * A right answer that offers another value beside it ("5, or maybe 6") is not correct. Never throws for strings of any
+ * A right answer that offers another value beside it ("5, or maybe 6") is not correct. Never throws on strings of any
  * content; the cost is linear in the length of `text`.
  *
  * @throws RangeError for an option outside its range.
  */
-export function verify(gold: string, text: string, options: VerifyOptions = {}): Verification {
+export function verify(gold: string, text: string, options: VerifyOptions = {}): Verdict {
   const resolved = resolveEquivalence(options)
-  const work = new Work(gold.length + text.length)
-  let extraction: Extraction = { answer: null, rule: 'none', alternatives: [] }
-  const verdict = onBudget(work, () => {
-    extraction = extract(text, options, work)
-    const { answer, alternatives } = extraction
-    if (answer === null) return { status: 'no-answer', rule: 'empty' }
-    const expected = goldAnswer(gold, options.choices, work)
-    const outcome = judge(expected, answer, resolved, work)
-    if (outcome.status !== 'correct') return outcome
-    const other = alternatives.some((value) => judge(expected, value, resolved, work).status !== 'correct')
-    return other ? { status: 'hedged', rule: outcome.rule } : outcome
+  const extractOptions = resolveExtraction(options, resolved.profile)
+  const [solution, completion] = [textOf(gold), textOf(text)]
+  const work = new Work(solution.length + completion.length)
+  let found: Extraction = NOTHING
+  const { reason, comparison } = onBudget((): Outcome => {
+    found = extract(completion, extractOptions, work)
+    const { answer, plain, alternatives } = found
+    if (answer === null) return { reason: 'no-answer', comparison: 'empty' }
+    const expected = goldAnswer(solution, extractOptions, work)
+    const outcome = judge(expected.answer, answer, resolved, work, { gold: expected.plain, prediction: plain })
+    if (outcome.reason !== 'correct') return outcome
+    const other = alternatives.some((value) => judge(expected.answer, value, resolved, work).reason !== 'correct')
+    return other ? { reason: 'hedged', comparison: outcome.comparison } : outcome
   })
-  return { ...verdict, extraction }
+  return {
+    equal: reason === 'correct',
+    reason,
+    extracted: found.answer,
+    how: { extraction: found.rule, comparison },
+    steps: work.steps,
+  }
 }
