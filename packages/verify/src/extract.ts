@@ -235,7 +235,8 @@ class Extractor {
     if (phrase !== null) return this.#finish('answer-phrase', phrase, 0)
     const extraction = this.#finish('boxed', box, 0)
     if (extraction === null || this.#options.hedges === 'ignore') return extraction
-    const before = alternativesBefore(this.#text.slice(0, box.start), this.#work)
+    const joined = this.#options.boxes === 'join'
+    const before = joined ? alternativesBefore(this.#text.slice(0, box.start), this.#work) : []
     const others = this.#options.hedges === 'strict' ? otherBoxes(this.#text, box, this.#work) : []
     return { ...extraction, alternatives: [...extraction.alternatives, ...before, ...others] }
   }

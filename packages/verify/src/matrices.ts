@@ -31,8 +31,7 @@ function multiplied(a: Rows, b: Rows, work: Work): Rows | null {
 const transposed = (rows: Rows): Rows =>
   Array.from({ length: width(rows) }, (_, j) => rows.map((row) => row[j]).filter((entry) => entry !== undefined))
 
-const isTranspose = (node: Node): boolean =>
-  node.kind === 'symbol' && (node.name === 'T' || node.name === '\\top' || node.name === '\\intercal')
+const isTranspose = (node: Node): boolean => node.kind === 'symbol' && (node.name === 'T' || node.name === '\\top')
 
 /** Rows of an expression that is a matrix, or null. Ragged matrices are none. */
 export function matrixOf(node: Node, work: Work): Rows | null {

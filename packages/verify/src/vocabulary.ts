@@ -5,8 +5,8 @@ const words = (list: string): readonly string[] => list.split(' ')
 /** LaTeX commands that stand for one character of the alphabet the parser reads. */
 export const OPERATOR_COMMANDS: ReadonlyMap<string, string> = new Map(
   words(
-    'cdot=* times=* ast=* div=/ pm=± mp=∓ cup=∪ cap=∩ setminus=∖ backslash=∖ smallsetminus=∖ in=∈ ' +
-      'approx=≈ simeq=≈ equiv=≡ le=≤ leq=≤ leqslant=≤ leqq=≤ ge=≥ geq=≥ geqslant=≥ geqq=≥ lt=< gt=> ' +
+    'cdot=* times=* ast=* div=/ pm=± mp=∓ cup=∪ cap=∩ setminus=∖ backslash=∖ in=∈ ' +
+      'approx=≈ equiv=≡ le=≤ leq=≤ leqslant=≤ ge=≥ geq=≥ geqslant=≥ lt=< gt=> ' +
       'ne=≠ neq=≠ vert=| lvert=| rvert=| mid=| langle=⟨ rangle=⟩ lbrace=\\{ rbrace=\\} lbrack=[ ' +
       "rbrack=] colon=: degree=° prime='",
   ).map((pair): [string, string] => [pair.slice(0, pair.indexOf('=')), pair.slice(pair.indexOf('=') + 1)]),
@@ -16,8 +16,8 @@ export const OPERATOR_COMMANDS: ReadonlyMap<string, string> = new Map(
 export const IGNORED_COMMANDS: ReadonlySet<string> = new Set(
   words(
     'left right big Big bigg Bigg bigl bigr Bigl Bigr middle limits displaystyle textstyle quad ' +
-      'qquad mathbf mathit mathsf mathcal mathfrak boldsymbol bm vec boxed fbox rm bf it hline phantom ' +
-      'enspace space',
+      'qquad mathbf mathit mathsf mathcal mathfrak boldsymbol bm vec boxed fbox rm bf it hline ' +
+      'space',
   ),
 )
 

@@ -1,6 +1,6 @@
 /**
  * LaTeX as unicode text, as MathRuler gets it from pylatexenc: fractions become `a/b` with brackets around what is longer
- * than a character, roots `√(x)`, names of symbols the symbol, other commands nothing. One pass with a stack; text mode,
+ * than a character, roots `√(x)`, other commands a text that only the same command gives. One pass with a stack; text mode,
  * so `^` and `_` stay as they are.
  */
 import { LIMITS, type Work } from '../limits.js'
@@ -38,28 +38,12 @@ const SYMBOLS: ReadonlyMap<string, string> = new Map([
   ].map((name): [string, string] => [name, name]),
 ])
 
-/** Any other symbol: one letter that only the same command gives. */
-function letterFor(name: string): string {
-  let hash = 7
-  for (const character of name) hash = (hash * 31 + character.charCodeAt(0)) % 20_000
-  return String.fromCharCode(0x4e00 + hash)
-}
-
 /** What a command of one character stands for. */
 const spacing = (character: string): string =>
   character === '!' ? '' : character === '\\' ? '\n' : ' ,;:'.includes(character) ? ' ' : character
 
 /** Commands that show their argument in another alphabet; equal only to the same command. */
-const BOLD: ReadonlySet<string> = new Set([
-  'textbf',
-  'textit',
-  'texttt',
-  'textsf',
-  'mathbf',
-  'mathit',
-  'mathsf',
-  'mathtt',
-])
+const BOLD: ReadonlySet<string> = new Set(['textbf', 'textit', 'mathbf', 'mathit'])
 
 /** Letters moved to a private alphabet that no plain letter equals. */
 const styled = (text: string): string => text.replace(/[A-Za-z0-9]/g, (letter) => `${letter}\u0332`)
@@ -141,7 +125,7 @@ class Reader {
     }
     // TeX swallows the space after a command's name.
     while (this.#text[this.#at] === ' ') this.#at++
-    return SYMBOLS.get(name) ?? letterFor(name)
+    return SYMBOLS.get(name) ?? `\\${name}`
   }
 
   #root(): string {
@@ -153,8 +137,7 @@ class Reader {
         this.#at = close + 1
       }
     }
-    const sign = index === '3' ? '∛' : index === '4' ? '∜' : `${index}√`
-    return `${sign}(${this.#argument()})`
+    return `${index}√(${this.#argument()})`
   }
 }
 
