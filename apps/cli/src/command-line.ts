@@ -79,12 +79,14 @@ function build() {
     .option('--dry-run', 'Print the resolved configuration and a memory plan, and stop')
     .option('--resume', 'Continue the run in its folder; start it if there is none')
     .option('--overwrite', 'Delete the run folder and start afresh')
+    .option('--profile <file>', 'Time the first kernels: a Chrome trace, and a table')
     .option('--set <key=value>', 'Override one value of the configuration; may be repeated')
     .example('revisual train run.yaml --set stages.mrl.steps=10 --set seed=2')
     .action((config: string, flags: Flags) =>
       train(config, {
         overrides: list(flags, 'set'),
         dryRun: flags['dryRun'] === true,
+        profile: text(flags, 'profile'),
         mode: flags['overwrite'] === true ? 'overwrite' : flags['resume'] === true ? 'resume' : 'fresh',
       }),
     )

@@ -80,6 +80,13 @@ export { concat, stack } from './ops/concat.js'
 export { linear, matmul } from './ops/matmul.js'
 export { quantize, QuantizedWeight, type QuantizeOptions } from './ops/quantized.js'
 export { assign } from './ops/assign.js'
+export {
+  defineKernel,
+  type KernelDefinition,
+  type KernelLaunch,
+  type KernelVjp,
+  type TensorType,
+} from './ops/define-kernel.js'
 export { kernel, type KernelOptions } from './ops/kernel.js'
 export { attention, type AttentionOptions } from './ops/fused/attention.js'
 export { AttentionPlan, type AttentionSequence, type RowRange } from './ops/fused/attention-plan.js'

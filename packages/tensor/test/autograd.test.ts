@@ -190,11 +190,7 @@ test('checkpoint differentiates what its function closes over, parameters and ac
     const shift = (x as T).mul(0.5)
     let h = x as T
     for (const w of weights) {
-      const layer = (input: T) =>
-        ops
-          .gelu(ops.sin(ops.linear(input, w)).mul(shift))
-          .exp()
-          .add(input)
+      const layer = (input: T) => ops.sin(ops.linear(input, w)).mul(shift).exp().add(input)
       h = kept ? layer(h) : ops.checkpoint(layer, h)
     }
     const loss = h.square().mean()
@@ -202,7 +198,7 @@ test('checkpoint differentiates what its function closes over, parameters and ac
   }
   const [plain, saving] = [build(true), build(false)]
   const retained = (of: typeof plain) => on.plan([of.loss], { retainFor: of.gradients }).peakBytes
-  expect(retained(saving)).toBeLessThan(retained(plain) - 6 * width * width * 4)
+  expect(retained(saving)).toBeLessThan(retained(plain) - 4 * width * width * 4)
   const wanted = await on.read([plain.loss, ...plain.gradients])
   const actual = await on.read([saving.loss, ...saving.gradients])
   actual.forEach((values, i) => assertClose(values, wanted[i] ?? [], { relative: 1e-4, absolute: 1e-7 }, `value ${i}`))

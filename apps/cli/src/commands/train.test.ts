@@ -21,6 +21,7 @@ async function run(
   name: string,
   opened: (device: Device, count: number) => void = () => {},
   options: DeviceOptions = {},
+  profile: string | null = null,
 ) {
   const out = join(directory, name)
   const config = checkConfig(
@@ -48,7 +49,7 @@ async function run(
     return device
   }
   try {
-    expect(await runTraining(config, directory, openRunFolder(config, 'fresh'), open)).toBe(false)
+    expect(await runTraining(config, directory, openRunFolder(config, 'fresh'), open, profile)).toBe(false)
   } finally {
     devices.forEach((device) => device.destroy())
   }
@@ -81,8 +82,14 @@ test('devices lost under load are replaced, and the bits are the same', async ()
   )
 
   // Too little memory for the whole batch at once: smaller micro-batches, the same training.
-  const narrow = await run('narrow', undefined, { memoryLimit: Math.round(undisturbed.peak * 0.85) })
+  const trace = join(directory, 'trace.json')
+  const narrow = await run('narrow', undefined, { memoryLimit: Math.round(undisturbed.peak * 0.85) }, trace)
   expect(narrow.peak).toBeLessThan(undisturbed.peak)
   expect(narrow.records.length).toBe(4)
   narrow.records.forEach(({ loss }, index) => expect(loss).toBeCloseTo(undisturbed.records[index]?.loss ?? NaN, 3))
+
+  const { traceEvents } = JSON.parse(readFileSync(trace, 'utf8')) as { traceEvents: { ph: string; dur: number }[] }
+  const kernels = traceEvents.filter(({ ph }) => ph === 'X')
+  expect(kernels.length).toBeGreaterThan(500)
+  expect(kernels.every(({ dur }) => dur >= 0)).toBe(true)
 })

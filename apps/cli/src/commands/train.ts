@@ -20,9 +20,12 @@ import { preflight } from '../train/preflight.js'
 import { promptMaker } from '../train/prompts.js'
 import { StageProgress } from '../train/stage-progress.js'
 import { openStages } from '../train/stages.js'
+import { profiled } from './profile.js'
 import { adapterName, withDevices, type OpenDevice } from './session.js'
 
 export interface TrainCommandOptions {
+  /** File for a Chrome trace of the first kernels; null: none. */
+  readonly profile: string | null
   readonly overrides: readonly string[]
   readonly dryRun: boolean
   readonly mode: OpenMode
@@ -56,7 +59,7 @@ const metricsOf = (results: TaskResults) =>
 async function assemble(config: RunConfig, open: OpenDevice) {
   const device = await open()
   const model = await startModel(config, device)
-  return { device, model, policy: createPolicy(model) }
+  return { device, model, policy: createPolicy(model, { checkpointLayers: config.device.checkpointLayers }) }
 }
 
 /** Trains, on another device when one is lost. @returns whether the run was interrupted */
@@ -65,6 +68,7 @@ export async function runTraining(
   baseDir: string,
   folder: RunFolder,
   open: OpenDevice,
+  profile: string | null = null,
 ): Promise<boolean> {
   const interruption = listenForInterruption()
   let current = await assemble(config, open)
@@ -99,23 +103,25 @@ export async function runTraining(
     onWarning: (message) => process.stderr.write(`warning: ${message}\n`),
   }
   try {
-    const { interrupted, stages, evaluations } = await runStages({
-      policy: current.policy,
-      async rebuildPolicy() {
-        progress.stop()
-        current.device.destroy()
-        current = await assemble(config, open)
-        return current.policy
-      },
-      stages: opened.stages,
-      seed: config.seed,
-      runDirectory: folder.path,
-      resume: true,
-      checkpoints: config.checkpoints,
-      promptText: ({ prompt: { text } }) => text,
-      hooks,
-      signal: interruption.signal,
-    })
+    const run = () =>
+      runStages({
+        policy: current.policy,
+        async rebuildPolicy() {
+          progress.stop()
+          current.device.destroy()
+          current = await assemble(config, open)
+          return current.policy
+        },
+        stages: opened.stages,
+        seed: config.seed,
+        runDirectory: folder.path,
+        resume: true,
+        checkpoints: config.checkpoints,
+        promptText: ({ prompt: { text } }) => text,
+        hooks,
+        signal: interruption.signal,
+      })
+    const { interrupted, stages, evaluations } = await profiled(current.device, profile, run)
     progress.stop()
     const adapter = adapterName(current.device)
     const summary: RunSummary = { stages: summaryStages(evaluations, stages), adapter, seed: config.seed }
@@ -140,7 +146,10 @@ function printResults(folder: RunFolder): void {
   process.stdout.write(`\n${resultsTable(stages)}\n\n${adapter}\n${folder.path}\n`)
 }
 
-export async function train(configPath: string, { overrides, dryRun, mode }: TrainCommandOptions): Promise<void> {
+export async function train(
+  configPath: string,
+  { overrides, dryRun, mode, profile }: TrainCommandOptions,
+): Promise<void> {
   const config = await readConfig(configPath, overrides)
   const baseDir = dirname(resolve(configPath))
   const architecture = await preflight(config, baseDir)
@@ -156,7 +165,7 @@ export async function train(configPath: string, { overrides, dryRun, mode }: Tra
   }
   const { memoryLimit } = config.device
   const interrupted = await withDevices(memoryLimit === null ? {} : { memoryLimit }, (open) =>
-    runTraining(config, baseDir, folder, open),
+    runTraining(config, baseDir, folder, open, profile),
   )
   if (interrupted) {
     process.stderr.write(`Stopped; continue with --resume. ${folder.path}\n`)

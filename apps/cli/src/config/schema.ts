@@ -205,6 +205,8 @@ export const runConfig = z.strictObject({
     .strictObject({
       /** Most bytes of GPU memory the run may take; null: what there is. Beyond it micro-batches are made smaller. */
       memoryLimit: count.nullable().default(null),
+      /** Computes decoder layers again on the way back instead of keeping their activations. */
+      checkpointLayers: z.boolean().default(false),
     })
     .prefault({}),
   model: z.union([

@@ -3,7 +3,7 @@
  * names. Which tokens see each other is the business of the attention it is given.
  * Source: transformers `models/{qwen2_5_vl,qwen3_vl}/modeling_*.py`.
  */
-import { rotary, type Tensor } from '@revisual/tensor'
+import { checkpoint, rotary, type Tensor } from '@revisual/tensor'
 import type { TextArchitecture } from '../config/architecture.js'
 import { decoderLayers, normalizeHeads, norms, project, type Weights } from './layers.js'
 import type { TokenAttention } from './token-attention.js'
@@ -18,6 +18,8 @@ export interface DecoderInput {
   readonly cos: Tensor
   readonly sin: Tensor
   readonly attention: TokenAttention
+  /** Keeps only what enters each layer for the backward pass and computes the layer again there. */
+  readonly checkpointLayers: boolean
 }
 
 /** Keys (rotated) and values of one layer, [N, keyValueHeads, headSize]. */
@@ -36,20 +38,26 @@ export function decoder(weights: Weights, text: TextArchitecture, input: Decoder
   const { heads, keyValueHeads, headSize } = text
   const { attention, cos, sin, deepStack } = input
   const keyValues: LayerKeyValues[] = []
-  let x = input.embedded
-  for (let layer = 0; layer < text.layers; layer++) {
+  const run = (layer: number, x: Tensor): [Tensor, Tensor, Tensor] => {
     const at = `model.layers.${layer}`
-    x = decoderLayers[text.layer](weights, text, at, x, (normed) => {
+    const made: Tensor[] = []
+    const mixed = decoderLayers[text.layer](weights, text, at, x, (normed) => {
       const projected = (name: string, count: number) =>
         project(weights, `${at}.self_attn.${name}`, normed, text.attentionBias).reshape([-1, count, headSize])
       const plain = normalizeHeads(weights, text, at, projected('q_proj', heads), projected('k_proj', keyValueHeads))
       const keys = rotary(plain.keys, cos, sin)
       const values = projected('v_proj', keyValueHeads)
-      keyValues.push({ keys, values })
+      made.push(keys, values)
       return attention(rotary(plain.queries, cos, sin), keys, values)
     })
     const added = deepStack[layer]
-    if (added) x = x.add(added)
+    return [added ? mixed.add(added) : mixed, ...(made as [Tensor, Tensor])]
+  }
+  let x = input.embedded
+  for (let layer = 0; layer < text.layers; layer++) {
+    const [next, keys, values] = input.checkpointLayers ? checkpoint((given) => run(layer, given), x) : run(layer, x)
+    keyValues.push({ keys, values })
+    x = next
   }
   return { hidden: norms[text.norm](weights, 'model.norm', x, text.normEpsilon), keyValues }
 }

@@ -15,6 +15,8 @@ export interface Network {
   readonly architecture: Architecture
   readonly weights: Weights
   readonly textRotary: TextRotary
+  /** See {@link DecoderInput}. Default false. */
+  readonly checkpointLayers?: boolean
 }
 
 /** Tokens with the visual tokens of their images in place, [N, H]. Padding is zeros. */
@@ -44,5 +46,6 @@ export function forward(network: Network, layout: TokenLayout): DecoderOutput {
     cos: device.tensor(cos, shape),
     sin: device.tensor(sin, shape),
     attention: tokenAttention(device, layout.attention, { causal: true }),
+    checkpointLayers: network.checkpointLayers ?? false,
   })
 }

@@ -26,36 +26,72 @@ async function prepare(device: Device) {
 }
 
 it('drops what a failed micro-batch accumulated, and samples in smaller parts', async () => {
-  const roomy = await createDevice()
-  const { model: expectedModel, policy: expected, batch } = await prepare(roomy)
-  const held = roomy.memory.liveBytes
-  await expected.accumulate(batch(0, 3), loss)
-  const one = roomy.memory.peakBytes
-  await expected.accumulate(batch(3, 12), loss)
-  const limit = Math.max(one, held) + Math.round((roomy.memory.peakBytes - one) * 0.6)
+  const device = await createDevice()
+  const { model, policy, prompts, batch } = await prepare(device)
+  const names = ['model.layers.0.self_attn.q_proj.weight', 'model.embed_tokens.weight']
+  const gradients = () => device.read(names.map((name) => model.parameters.gradient(name)))
+  await policy.accumulate(batch(0, 3), loss)
+  const one = device.memory.peakBytes
+  await policy.accumulate(batch(3, 12), loss)
+  const expected = await gradients()
+  device.memory.limit = one + Math.round((device.memory.peakBytes - one) * 0.6)
+  device.memory.trim()
 
-  const device = await createDevice({ memoryLimit: limit })
-  const { model, policy, prompts, batch: again } = await prepare(device)
-  await policy.accumulate(again(0, 3), loss)
-  await expect(policy.accumulate(again(3, 12), loss)).rejects.toThrow(OutOfMemoryError)
-  const before = device.memory.liveTensors().length
   await policy.discardGradients()
-  for (let from = 0; from < 12; from += 3) await policy.accumulate(again(from, from + 3), loss)
+  await policy.accumulate(batch(0, 3), loss)
+  const before = device.memory.liveTensors().length
+  await expect(policy.accumulate(batch(3, 12), loss)).rejects.toThrow(OutOfMemoryError)
   expect(device.memory.liveTensors().length).toBe(before)
-  for (const name of ['model.layers.0.self_attn.q_proj.weight', 'model.embed_tokens.weight']) {
-    const [a, b] = [await model.parameters.gradient(name).read(), await expectedModel.parameters.gradient(name).read()]
-    const scale = Math.max(...b.map(Math.abs))
+  await policy.discardGradients()
+  for (let from = 0; from < 12; from += 3) await policy.accumulate(batch(from, from + 3), loss)
+  for (const [index, gradient] of (await gradients()).entries()) {
+    const wanted = (expected[index] ?? new Float32Array()) as Float32Array
+    const scale = Math.max(...wanted.map(Math.abs))
     expect(scale).toBeGreaterThan(0)
-    expect(difference(a, b) / scale).toBeLessThan(1e-5)
+    expect(difference(gradient, wanted) / scale).toBeLessThan(1e-5)
   }
 
-  roomy.memory.resetPeak()
+  device.memory.limit = Infinity
+  device.memory.trim()
+  device.memory.resetPeak()
   const requests = prompts.flatMap((prompt, index) => [0, 1].map((k) => ({ prompt, n: 4, seed: 10 * index + k })))
-  const whole = await expected.sample(requests, { maxTokens: 8, temperature: 1 })
-  const needed = roomy.memory.peakBytes - roomy.memory.liveBytes
-  const small = await createDevice({ memoryLimit: Math.round(roomy.memory.liveBytes + 0.8 * needed) })
-  const { policy: cramped } = await prepare(small)
-  const inParts = await cramped.sample(requests, { maxTokens: 8, temperature: 1 })
+  const whole = await policy.sample(requests, { maxTokens: 8, temperature: 1 })
+  const { liveBytes, peakBytes } = device.memory
+  device.memory.trim()
+  device.memory.limit = Math.round(liveBytes + 0.8 * (peakBytes - liveBytes))
+  const inParts = await policy.sample(requests, { maxTokens: 8, temperature: 1 })
   expect(inParts.map(({ completionIds }) => completionIds)).toEqual(whole.map(({ completionIds }) => completionIds))
-  for (const opened of [roomy, device, small]) opened.destroy()
+  device.destroy()
+})
+
+it('computes layers again instead of keeping their activations, with the same gradient', async () => {
+  const device = await createDevice()
+  const { model, policy, batch } = await prepare(device)
+  const saving = createPolicy(model, { checkpointLayers: true })
+  const names = [
+    'model.layers.0.mlp.up_proj.weight',
+    'model.layers.3.self_attn.v_proj.weight',
+    'model.embed_tokens.weight',
+  ]
+  const results = []
+  for (const each of [policy, saving]) {
+    model.parameters.zeroGrad()
+    await device.sync()
+    device.memory.resetPeak()
+    const held = device.memory.liveBytes
+    await each.accumulate(batch(0, 6), loss)
+    results.push({
+      bytes: device.memory.peakBytes - held,
+      gradients: await device.read(names.map((name) => model.parameters.gradient(name))),
+    })
+  }
+  const [plain, checkpointed] = results
+  expect(checkpointed?.bytes).toBeLessThan((plain?.bytes ?? 0) * 0.8)
+  checkpointed?.gradients.forEach((gradient, i) => {
+    const wanted = (plain?.gradients[i] ?? new Float32Array()) as Float32Array
+    const scale = Math.max(...wanted.map(Math.abs))
+    expect(scale).toBeGreaterThan(0)
+    expect(difference(gradient as Float32Array, wanted) / scale).toBeLessThan(1e-5)
+  })
+  device.destroy()
 })

@@ -35,6 +35,11 @@ export interface PolicyOptions {
   /** Most sequences generated at once. Default 512. */
   readonly maxConcurrentSequences?: number
   /**
+   * Keeps only what enters each decoder layer for the backward pass and computes the layer again there: far less memory for
+   * activations, for about a third more computation. Default false.
+   */
+  readonly checkpointLayers?: boolean
+  /**
    * What a KL term compares with where an adapter learns. `adapter-off` (default): the frozen base, which costs nothing.
    * `copy`: the adapter as it was at the last `snapshotReference()`. Weights that learn themselves are always copied.
    */
@@ -131,11 +136,16 @@ class NetworkPolicy implements ModelPolicy {
     if (this.model.adapterMerged) throw new ConfigError('accumulate(): the adapter is merged; unmergeAdapter() first.')
     const dropout = { step: this.#optimizer.step, microBatch: this.#microBatches++ }
     const weights = this.model.weightsWith((name) => parameters.get(name), dropout)
-    const lazy = scoreTokens({ ...network, weights }, batch, this.#mask)
+    const { checkpointLayers = false } = this.options
+    const lazy = device.tag('activations', () =>
+      scoreTokens({ ...network, weights, checkpointLayers }, batch, this.#mask),
+    )
     const placeholders = [device.buffer([tokens]), device.buffer([tokens])] as const
     const learning = parameters.trainable
     const inputs = learning.map((name) => parameters.get(name))
-    const gradients = grad([lazy.logProbs, lazy.entropies], inputs, { gradOutputs: placeholders })
+    const gradients = device.tag('backward', () =>
+      grad([lazy.logProbs, lazy.entropies], inputs, { gradOutputs: placeholders }),
+    )
     await device.eval([lazy.logProbs, lazy.entropies], { retainFor: gradients })
     const scores = await readScores(network, batch, lazy)
     const report = loss(scores)
@@ -164,6 +174,7 @@ class NetworkPolicy implements ModelPolicy {
 
   discardGradients(): void {
     this.model.parameters.zeroGrad()
+    this.#microBatches = 0
   }
 
   setTrainable(groups: readonly string[]): void {

@@ -58,6 +58,15 @@ export class DeviceMemory {
     return this.pool.statistics.peakAllocatedBytes
   }
 
+  /** Most bytes of all buffers; see `memoryLimit` of `createDevice`. What exists already stays when it is lowered. */
+  get limit(): number {
+    return this.pool.limits.memoryLimit
+  }
+
+  set limit(bytes: number) {
+    this.pool.limits.memoryLimit = bytes
+  }
+
   resetPeak(): void {
     this.pool.resetPeak()
   }

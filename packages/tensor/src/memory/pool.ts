@@ -34,7 +34,7 @@ export interface BufferSource {
 export interface PoolLimits {
   readonly maxBufferSize: number
   /** Most bytes of all buffers together. */
-  readonly memoryLimit: number
+  memoryLimit: number
 }
 
 /** A buffer in use. */
@@ -119,7 +119,7 @@ export class BufferPool {
 
   constructor(
     private readonly source: BufferSource,
-    private readonly limits: PoolLimits,
+    readonly limits: PoolLimits,
   ) {}
 
   get statistics(): PoolStatistics {
