@@ -56,6 +56,14 @@ const table: readonly [answer: string | number, completion: string, score: numbe
   ['12', '\\boxed{11} or \\boxed{12}', 0],
   ['12', '\\boxed{11} or \\boxed{12}', 1, { boxes: 'last' }],
   ['12', '\\boxed{7}', 1, { column: 'other' }],
+  ['12', 'Therefore the answer is 12.', 0, { profile: 'strict' }],
+  ['649', '\\boxed{3245/5}', 0, { profile: 'strict' }],
+  ['649', '\\boxed{3245/5}', 0.5, { profile: 'strict', credit: { unevaluated: 0.5 } }],
+  ['12', '\\boxed{13}', 0.1, { credit: { answered: 0.1 } }],
+  ['12', 'nothing', 0, { credit: { answered: 0.1 } }],
+  ['12', '\\boxed{12}, or maybe 13', 0.2, { credit: { hedged: 0.2, answered: 0.1 } }],
+  ['1/2', '\\boxed{2/4}', 0, { profile: 'gradeAnswer' }],
+  ['10', '\\boxed{10\\%}', 1, { profile: 'gradeAnswer' }],
 ]
 
 test.each(table)('gold %s, %s: %d %j', async (answer, completion, expected, options) => {
@@ -102,6 +110,7 @@ describe('options', () => {
     {},
     { column: 'gold', rules: ['boxed'], boxes: 'last', percent: 'either', decimals: 3, requireEvaluated: true },
     { decimals: 'exact', undecided: 'skip' },
+    { profile: 'strict', credit: { hedged: 0.5 } },
   ])('%j is allowed', async (value) => {
     expect(await validate(value)).toEqual({ value: value ?? {} })
   })
@@ -109,7 +118,9 @@ describe('options', () => {
   test.each<readonly [unknown, RegExp]>([
     [null, /an object/],
     [[], /an object/],
-    [{ colum: 'x' }, /unknown; allowed: column, rules/],
+    [{ colum: 'x' }, /unknown; allowed: profile, credit, column, rules/],
+    [{ profile: 'mild' }, /mathVerify, gradeAnswer, strict/],
+    [{ credit: { hedged: 2 } }, /from 0 to 1/],
     [{ column: '' }, /a column name/],
     [{ rules: [] }, /a list of boxed/],
     [{ rules: ['box'] }, /\["box"\]; allowed: a list of boxed/],

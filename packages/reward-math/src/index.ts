@@ -3,10 +3,10 @@
  * "accuracy reward"). Extraction and equivalence are `@revisual/verify`'s; what is decided here is what earns.
  */
 import type { JsonValue, RewardPlugin, RewardValue } from '@revisual/rl'
-import { type ExtractionRule, verify, type VerifyOptions } from '@revisual/verify'
-import { accuracyOptions, type AccuracyOptions } from './options.js'
+import { type ExtractionRule, type Reason, verify, type VerifyOptions } from '@revisual/verify'
+import { accuracyOptions, type AccuracyOptions, type PartialCredit } from './options.js'
 
-export type { AccuracyOptions } from './options.js'
+export type { AccuracyOptions, PartialCredit } from './options.js'
 
 const MARKED: readonly ExtractionRule[] = ['boxed', 'answer-tag', 'answer-phrase']
 
@@ -20,8 +20,15 @@ function goldOf(row: { readonly [column: string]: JsonValue }, column: string, i
   )
 }
 
+/** What an answer earns that is not right. */
+function partial(reason: Reason, credit: PartialCredit): number {
+  if (reason === 'no-answer' || reason === 'undecided') return 0
+  const named = reason === 'hedged' || reason === 'unevaluated' || reason === 'malformed' ? credit[reason] : undefined
+  return named ?? credit.answered ?? 0
+}
+
 /**
- * Per completion `{ score, parts }`: `score` 0 or 1; `parts.answered` 1 if an answer was found where `rules` look,
+ * Per completion `{ score, parts }`: `score` 0 or 1 (or partial credit, where the options give any); `parts.answered` 1 if an answer was found where `rules` look,
  * `parts.undecided` 1 if it could not be judged, `parts.hedged` 1 if it was right but offered beside another.
  *
  * @throws TypeError when a row has no answer.
@@ -29,14 +36,16 @@ function goldOf(row: { readonly [column: string]: JsonValue }, column: string, i
 const accuracy: RewardPlugin<AccuracyOptions> = {
   name: 'accuracy',
   options: accuracyOptions,
-  create({ column = 'answer', undecided = 'zero', rules = MARKED, ...choices }) {
-    const options: VerifyOptions = { rules, ...choices }
+  create({ column = 'answer', undecided = 'zero', rules, credit = {}, ...choices }) {
+    // A profile brings the places where it looks.
+    const places = rules ?? (choices.profile === undefined ? MARKED : undefined)
+    const options: VerifyOptions = { ...(places === undefined ? {} : { rules: places }), ...choices }
     return ({ completions, rows }) =>
       completions.map((text, i): RewardValue => {
         const { equal, reason } = verify(goldOf(rows[i] ?? {}, column, i), text, options)
         if (reason === 'undecided' && undecided === 'skip') return null
         return {
-          score: equal ? 1 : 0,
+          score: equal ? 1 : partial(reason, credit),
           parts: {
             answered: reason === 'no-answer' ? 0 : 1,
             undecided: reason === 'undecided' ? 1 : 0,

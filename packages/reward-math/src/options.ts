@@ -1,12 +1,22 @@
 /** Options of the accuracy reward, checked by a hand-written Standard Schema (https://standardschema.dev). */
 import type { OptionsSchema } from '@revisual/rl'
-import { DEFAULT_RULES, type ExtractionRule } from '@revisual/verify'
+import { DEFAULT_RULES, type ExtractionRule, type Profile, PROFILE_NAMES } from '@revisual/verify'
 
 export interface AccuracyOptions {
   /** Dataset column with the right answer. Default `answer`. */
   readonly column?: string
   /**
-   * Where an answer may stand, tried in order. Default `boxed`, `answer-tag`, `answer-phrase`: places that the policy marks
+   * Which grader decides: `mathVerify` (default, lenient), `strict` (finished values in valid LaTeX only), `gradeAnswer`
+   * (MathRuler, to reproduce EasyR1 and ReVisual-R1). Any option given beside it wins.
+   */
+  readonly profile?: Profile
+  /**
+   * Credit below 1 for what is not right: `hedged`, `unevaluated` and `malformed` answers have the right value; `answered`
+   * is for any answer that could be read. Default 0 each: a policy learns to collect what is paid.
+   */
+  readonly credit?: PartialCredit
+  /**
+   * Where an answer may stand, tried in order. Default `boxed`, `answer-tag`, `answer-phrase` (those of the profile, if one is given): places that the policy marks
    * as its answer. The unmarked rules would pay for any number that happens to come last.
    */
   readonly rules?: readonly ExtractionRule[]
@@ -25,6 +35,22 @@ export interface AccuracyOptions {
   readonly undecided?: 'zero' | 'skip'
 }
 
+export interface PartialCredit {
+  readonly hedged?: number
+  readonly unevaluated?: number
+  readonly malformed?: number
+  readonly answered?: number
+}
+
+const CREDITS: readonly string[] = ['hedged', 'unevaluated', 'malformed', 'answered']
+
+const isCredit = (value: unknown): boolean =>
+  typeof value === 'object' &&
+  value !== null &&
+  Object.entries(value).every(
+    ([name, share]) => CREDITS.includes(name) && typeof share === 'number' && share >= 0 && share <= 1,
+  )
+
 interface Check {
   readonly allowed: string
   readonly test: (value: unknown) => boolean
@@ -39,6 +65,8 @@ const isRule = (value: unknown): boolean =>
   typeof value === 'string' && value !== 'choice' && (DEFAULT_RULES as readonly string[]).includes(value)
 
 const checks: { readonly [name in keyof Required<AccuracyOptions>]: Check } = {
+  profile: oneOf(...PROFILE_NAMES),
+  credit: { allowed: `an object of ${CREDITS.join(', ')}, each from 0 to 1`, test: isCredit },
   column: { allowed: 'a column name', test: (value) => typeof value === 'string' && value !== '' },
   rules: {
     allowed: `a list of ${DEFAULT_RULES.filter((rule) => rule !== 'choice').join(', ')}`,

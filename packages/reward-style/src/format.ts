@@ -3,11 +3,16 @@
  * asked for by the ReVisual-R1 prompt, arXiv 2506.04207). Read in one pass; no regular expression walks the completion.
  */
 import type { RewardPlugin } from '@revisual/rl'
-import { flag, optionsSchema } from './schema.js'
+import { flag, oneOf, optionsSchema } from './schema.js'
 
 export interface FormatOptions {
   /** The prompt already ends with `<think>`, so the completion starts inside the thoughts. Default false. */
   readonly openInPrompt?: boolean
+  /**
+   * `strict` (default): exactly one box after the thoughts. `lenient`: the form that EasyR1's `math.py` asks for: thoughts,
+   * closed, and somewhere after them a box.
+   */
+  readonly mode?: 'strict' | 'lenient'
 }
 
 const OPEN = '<think>'
@@ -27,7 +32,11 @@ function afterClosingBrace(text: string, start: number): number {
 }
 
 /** Whether thoughts that are not empty are closed once, and one box that is not empty follows them. */
-export function hasReasoningFormat(text: string, { openInPrompt = false }: FormatOptions = {}): boolean {
+export function hasReasoningFormat(
+  text: string,
+  { openInPrompt = false, mode = 'strict' }: FormatOptions = {},
+): boolean {
+  if (mode === 'lenient') return hasLenientFormat(text, openInPrompt)
   let start = text.length - text.trimStart().length
   if (!openInPrompt) {
     if (!text.startsWith(OPEN, start)) return false
@@ -45,9 +54,17 @@ export function hasReasoningFormat(text: string, { openInPrompt = false }: Forma
   return text.indexOf(BOX, content) === -1
 }
 
+/** Whether thoughts are opened (or the prompt opened them), closed, and a closed box follows. */
+function hasLenientFormat(text: string, openInPrompt: boolean): boolean {
+  if (!openInPrompt && !text.trimStart().startsWith(OPEN)) return false
+  const close = text.indexOf(CLOSE)
+  const box = close === -1 ? -1 : text.indexOf(BOX, close)
+  return box !== -1 && afterClosingBrace(text, box + BOX.length) !== -1
+}
+
 export const format: RewardPlugin<FormatOptions> = {
   name: 'format',
-  options: optionsSchema<FormatOptions>({ openInPrompt: flag }),
+  options: optionsSchema<FormatOptions>({ openInPrompt: flag, mode: oneOf('strict', 'lenient') }),
   create:
     (options) =>
     ({ completions }) =>

@@ -32,3 +32,33 @@ export const length: RewardPlugin<LengthOptions> = {
     ({ completionLengths }) =>
       completionLengths.map((tokens) => lengthReward(tokens, options)),
 }
+
+export interface CosineLengthOptions {
+  /** Tokens at which the curve ends. */
+  readonly maxLength: number
+  /** Value of an answer without tokens, and of one of `maxLength`. Defaults 1 and 0. */
+  readonly short?: number
+  readonly long?: number
+}
+
+/**
+ * Cosine-scaled length: from `short` at 0 tokens to `long` at `maxLength`, without a kink (the shape of arXiv 2502.03373,
+ * equation 1, for one class of answers): long + ½(short − long)(1 + cos(π·min(L, L_max)/L_max)).
+ */
+export function cosineLengthReward(tokens: number, { maxLength, short = 1, long = 0 }: CosineLengthOptions): number {
+  const progress = Math.min(tokens, maxLength) / maxLength
+  return long + 0.5 * (short - long) * (1 + Math.cos(Math.PI * progress))
+}
+
+export const cosineLength: RewardPlugin<CosineLengthOptions> = {
+  name: 'cosineLength',
+  options: optionsSchema<CosineLengthOptions>({
+    maxLength: { ...numberIn(1, 1_000_000), required: true },
+    short: numberIn(-10, 10),
+    long: numberIn(-10, 10),
+  }),
+  create:
+    (options) =>
+    ({ completionLengths }) =>
+      completionLengths.map((tokens) => cosineLengthReward(tokens, options)),
+}

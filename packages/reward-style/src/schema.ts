@@ -10,6 +10,11 @@ interface Check {
 
 export const flag: Check = { allowed: 'true, false', test: (value) => typeof value === 'boolean' }
 
+export const oneOf = (...values: readonly string[]): Check => ({
+  allowed: values.join(', '),
+  test: (value) => typeof value === 'string' && values.includes(value),
+})
+
 /** A finite number in low…high, an integer if wanted. */
 export const numberIn = (low: number, high: number, kind: 'number' | 'integer' = 'number'): Check => ({
   allowed: `${kind === 'integer' ? 'an integer' : 'a number'} from ${low} to ${high}`,

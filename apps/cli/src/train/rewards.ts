@@ -1,5 +1,5 @@
 /** The rewards of a stage, in a worker thread with a wall clock. */
-import { RewardError, RewardWorker } from '@revisual/rl'
+import { RewardError, type RewardSpec, RewardWorker } from '@revisual/rl'
 import type { RlStageConfig } from '../config/schema.js'
 import { ConfigError } from '../errors.js'
 
@@ -11,8 +11,47 @@ function builtIns(): { readonly [name: string]: string } {
     accuracy: math,
     format: `${style}#format`,
     length: `${style}#length`,
+    cosineLength: `${style}#cosineLength`,
     repetition: `${style}#repetition`,
+    language: `${style}#language`,
+    selfCritique: `${style}#selfCritique`,
+    imageRevisit: `${style}#imageRevisit`,
   }
+}
+
+/** What one name in a configuration may stand for: several rewards whose weights are shares of its own. */
+const PRESETS: { readonly [name: string]: readonly RewardSpec[] } = {
+  // `examples/reward_function/math.py` of the released code. The weights add up to 0.95, as there.
+  'revisual-r1/math': [
+    { use: 'accuracy', weight: 0.8, options: { profile: 'gradeAnswer' } },
+    { use: 'selfCritique', weight: 0.05 },
+    { use: 'imageRevisit', weight: 0.05 },
+    { use: 'repetition', weight: 0.05 },
+  ],
+  // `text.py`, with the weights that it names; as released, a wrong argument replaces them.
+  'revisual-r1/text': [
+    { use: 'accuracy', weight: 0.85, options: { profile: 'gradeAnswer' } },
+    { use: 'repetition', weight: 0.1 },
+    { use: 'selfCritique', weight: 0.05 },
+  ],
+}
+
+/**
+ * The rewards with presets taken apart; options of a preset go to its accuracy reward.
+ * @throws {ConfigError} for a name on a preset, whose parts keep their own.
+ */
+export function expandPresets(specs: readonly RewardSpec[]): readonly RewardSpec[] {
+  return specs.flatMap((spec) => {
+    const preset = Object.hasOwn(PRESETS, spec.use) ? PRESETS[spec.use] : undefined
+    if (preset === undefined) return [spec]
+    if (spec.name !== undefined)
+      throw new ConfigError(`Reward '${spec.use}' is a preset of several rewards; remove its name '${spec.name}'.`)
+    return preset.map((part) => {
+      const weight = (part.weight ?? 1) * (spec.weight ?? 1)
+      const given = part.use === 'accuracy' ? { ...(part.options as object), ...(spec.options ?? {}) } : part.options
+      return { ...part, weight, ...(given === undefined ? {} : { options: given }) }
+    })
+  })
 }
 
 /**
@@ -29,7 +68,7 @@ export async function openRewards(stage: RlStageConfig, baseDir: string): Promis
   }))
   try {
     return await RewardWorker.create(
-      specs,
+      expandPresets(specs),
       { baseDir, builtIns: builtIns() },
       { timeout: stage.rewardTimeout * 1000, onError: stage.onRewardError },
     )
