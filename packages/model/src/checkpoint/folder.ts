@@ -138,12 +138,24 @@ async function readWeights(
         `loadModel(): dtype is '${dtype}', but weights that learn are f32. Freeze them, or train an adapter.`,
       )
     }
-    const parameters = parametersOf(device, config)
-    await readFolderWeights(directory, config, (name, offset, values) => parameters.writeRange(name, offset, values))
+    const parameters = await readFolderWeights(
+      directory,
+      config,
+      () => parametersOf(device, config),
+      (target, ...block) => {
+        target.writeRange(...block)
+      },
+    )
     return { parameters, frozen: null }
   }
-  const weights = new FrozenWeights(device, parameterSpecs(config.architecture), dtype)
-  await readFolderWeights(directory, config, (name, offset, values) => weights.write(name, offset, values))
+  const weights = await readFolderWeights(
+    directory,
+    config,
+    () => new FrozenWeights(device, parameterSpecs(config.architecture), dtype),
+    (target, ...block) => {
+      target.write(...block)
+    },
+  )
   const opened = adapter === undefined ? { adapter: null } : await openAdapter(device, config, adapter)
   return { parameters: opened.adapter?.parameters ?? new ParameterSet(device, []), frozen: { weights, ...opened } }
 }

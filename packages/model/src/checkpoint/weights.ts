@@ -22,13 +22,28 @@ const blockElements = 2 ** 22
 
 const elements = (shape: readonly number[]) => shape.reduce((size, dimension) => size * dimension, 1)
 
+/** Types of weights. Integers, bytes and 8-bit floats are weights of something else, or quantised elsewhere. */
+const floatTypes: readonly string[] = ['F64', 'F32', 'F16', 'BF16']
+
+/** Every stored tensor by the name of its parameter. */
+function byParameter(source: SafetensorsFile | SafetensorsFolder, where: string) {
+  const stored = new Map<string, { readonly name: string; readonly dtype: string; readonly shape: readonly number[] }>()
+  for (const [name, { dtype, shape }] of source.entries) {
+    const parameter = parameterName(name)
+    const other = stored.get(parameter)
+    if (other) throw new ConfigError(`${where}: ${other.name} and ${name} are two names of one parameter.`)
+    stored.set(parameter, { name, dtype, shape })
+  }
+  return stored
+}
+
 /** Where each wanted tensor lies in a file or folder, once all are known to be there in their shapes. */
 function locate(
   source: SafetensorsFile | SafetensorsFolder,
   where: string,
   wanted: readonly NamedShape[],
 ): Map<string, string> {
-  const stored = new Map([...source.entries].map(([name, { shape }]) => [parameterName(name), { name, shape }]))
+  const stored = byParameter(source, where)
   const missing = wanted.filter(({ name }) => !stored.has(name)).map(({ name }) => name)
   if (missing.length > 0) {
     throw new ConfigError(
@@ -37,11 +52,14 @@ function locate(
   }
   const places = new Map<string, string>()
   for (const spec of wanted) {
-    const { name, shape } = stored.get(spec.name) as { name: string; shape: readonly number[] }
+    const { name, dtype, shape } = stored.get(spec.name) as NonNullable<ReturnType<typeof stored.get>>
     if (shape.join() !== spec.shape.join()) {
       throw new ConfigError(
         `${where}: ${name} has shape [${shape.join(', ')}]; the config wants [${spec.shape.join(', ')}].`,
       )
+    }
+    if (!floatTypes.includes(dtype)) {
+      throw new ConfigError(`${where}: ${name} is ${dtype}; weights must be one of ${floatTypes.join(', ')}.`)
     }
     places.set(spec.name, name)
   }
@@ -50,15 +68,17 @@ function locate(
 
 /**
  * Reads tensors from an open file or folder, block by block.
- * @throws {ConfigError} naming tensors that are missing or have another shape; before anything is read.
+ * @param begin called once all is known to be well; says who takes the blocks.
+ * @throws {ConfigError} naming tensors that are missing or have another shape or type; before `begin`.
  */
 async function streamTensors(
   source: SafetensorsFile | SafetensorsFolder,
   where: string,
   wanted: readonly NamedShape[],
-  take: TakeBlock,
+  begin: () => TakeBlock,
 ): Promise<void> {
   const places = locate(source, where, wanted)
+  const take = begin()
   for (const { name, shape } of wanted) {
     const stored = places.get(name) as string
     if (elements(shape) <= blockElements || shape.length === 0) {
@@ -78,12 +98,27 @@ async function streamTensors(
 
 /**
  * Reads the weights of a model folder: `model.safetensors` or the shards of its index.
+ * @param make what takes them; made once every file, name, shape and type has been checked, so that a folder which is refused
+ * costs no device memory.
  * @throws {ConfigError} naming tensors that are missing or have another shape than the config says.
  */
-export async function readFolderWeights(directory: string, config: ModelConfig, take: TakeBlock): Promise<void> {
+export async function readFolderWeights<Target>(
+  directory: string,
+  config: ModelConfig,
+  make: () => Target,
+  take: (target: Target, ...block: Parameters<TakeBlock>) => void,
+): Promise<Target> {
   const folder = await SafetensorsFolder.open(directory)
   try {
-    await streamTensors(folder, directory, parameterSpecs(config.architecture), take)
+    let target: Target | undefined
+    await streamTensors(folder, directory, parameterSpecs(config.architecture), () => {
+      const made = make()
+      target = made
+      return (...block) => {
+        take(made, ...block)
+      }
+    })
+    return target as Target
   } finally {
     await folder.close()
   }
@@ -94,7 +129,7 @@ export async function readValues(path: string, wanted: readonly NamedShape[]): P
   const file = await SafetensorsFile.open(path)
   try {
     const values = new Map(wanted.map(({ name, shape }) => [name, new Float32Array(elements(shape))]))
-    await streamTensors(file, path, wanted, (name, offset, block) => values.get(name)?.set(block, offset))
+    await streamTensors(file, path, wanted, () => (name, offset, block) => values.get(name)?.set(block, offset))
     return values
   } finally {
     await file.close()

@@ -7,7 +7,7 @@ import { byteLength, DTYPES, isDType, rankOf, type SafetensorsDType } from './dt
 import { SafetensorsError } from './errors.js'
 
 /** Largest header the format allows, in bytes. */
-const MAX_HEADER_BYTES = 100_000_000
+export const MAX_HEADER_BYTES = 100_000_000
 
 /** Where a tensor lies: bytes [begin, end) after the header. */
 export interface SafetensorsEntry {
@@ -51,8 +51,14 @@ export function headerLength(prefix: Uint8Array, fileBytes: number, file: string
   return Number(length)
 }
 
+/** Whether the next character that is not white space is a colon. */
+function colonFollows(text: string, at: number): boolean {
+  while (text[at] === ' ' || text[at] === '\n' || text[at] === '\r' || text[at] === '\t') at++
+  return text[at] === ':'
+}
+
 /** First key that occurs twice in one object of a valid JSON text; `JSON.parse` would silently keep the last. */
-function duplicateKey(text: string): string | null {
+export function duplicateKey(text: string): string | null {
   const open: (Set<string> | null)[] = []
   for (let at = 0; at < text.length; at++) {
     const character = text[at]
@@ -63,7 +69,7 @@ function duplicateKey(text: string): string | null {
       const start = at
       for (at++; text[at] !== '"'; at++) if (text[at] === '\\') at++
       const keys = open.at(-1)
-      if (!keys || !/^\s*:/.test(text.slice(at + 1, at + 64))) continue
+      if (!keys || !colonFollows(text, at + 1)) continue
       const key = JSON.parse(text.slice(start, at + 1)) as string
       if (keys.has(key)) return key
       keys.add(key)

@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import fc from 'fast-check'
@@ -61,7 +61,7 @@ describe('reading', () => {
     expect([...(await open.loadFloat32('scalar'))]).toEqual([42])
     const row = await open.loadRows('weight', 1, 2)
     expect([row.shape, ...toFloat32(row)]).toEqual([[1, 3], Math.fround(1e30), -0, 7])
-    await expect(open.loadRows('weight', 1, 3)).rejects.toThrow(/'weight' \[2, 3\] has no rows 1\.\.3/)
+    await expect(open.loadRows('weight', 1, 3)).rejects.toThrow(/'weight' has 2 rows; 1 to 3/)
     await expect(open.load('wieght')).rejects.toThrow(/no tensor 'wieght' among 10/)
   })
 
@@ -76,6 +76,35 @@ describe('reading', () => {
     ['too short', new Uint8Array(5), /at least 8/],
     ['length beyond the file', file(one(''), eight, 500), /truncated or not safetensors/],
     ['length beyond the limit', file(one(''), eight, 200_000_000), /at most 100000000/],
+    [
+      'length of 2^64 − 1',
+      Uint8Array.of(255, 255, 255, 255, 255, 255, 255, 255, 123, 125),
+      /claims 18446744073709551615/,
+    ],
+    ['no header', file('', eight), /must start with '\{'/],
+    [
+      'offsets beyond 2^53',
+      file('{"w":{"dtype":"F32","shape":[2],"data_offsets":[9007199254740993,9007199254741001]}}', eight),
+      /'w' has data_offsets/,
+    ],
+    [
+      'dimension beyond 2^53',
+      file('{"w":{"dtype":"F32","shape":[9007199254740993],"data_offsets":[0,8]}}', eight),
+      /'w' has shape/,
+    ],
+    [
+      'duplicate tensor behind white space',
+      file(
+        `{"w":{"dtype":"U8","shape":[0],"data_offsets":[0,0]},"w"${' '.repeat(200)}:{"dtype":"U8","shape":[0],"data_offsets":[0,0]}}`,
+      ),
+      /'w' occurs twice/,
+    ],
+    ['a tensor that is no object', file('{"w":[0,8]}', eight), /'w' must be described by an object/],
+    [
+      'part of a byte',
+      file('{"w":{"dtype":"F4","shape":[3],"data_offsets":[0,8]}}', eight),
+      /not a whole number of bytes/,
+    ],
     ['not JSON', file('{"w":', eight), /not valid JSON/],
     ['not an object', file('[1,2]', eight), /must start with '\{'/],
     ['leading space', file(` ${one('')}`, eight), /must start with '\{'/],
@@ -213,15 +242,39 @@ describe('folders of shards', () => {
     expect([...(await weights.loadFloat32('a'))]).toEqual([3])
   })
 
-  test.each([
-    ['a missing shard', { a: 'gone.safetensors' }, /names gone\.safetensors, which is not there/],
-    ['a path out of the folder', { a: '../x.safetensors' }, /allowed are \.safetensors files of the same folder/],
-    ['a tensor its shard lacks', { z: 'here.safetensors' }, /places 'z' in here\.safetensors, which does not hold it/],
-  ])('refuses %s', async (_, weight_map, message) => {
+  test.each<[string, string, RegExp]>([
+    ['a missing shard', '{"weight_map":{"a":"gone.safetensors"}}', /names gone\.safetensors, which is not there/],
+    [
+      'a path out of the folder',
+      '{"weight_map":{"a":"../x.safetensors"}}',
+      /allowed are \.safetensors files of the same/,
+    ],
+    ['a path of Windows', '{"weight_map":{"a":"..\\\\x.safetensors"}}', /allowed are \.safetensors files of the same/],
+    ['a pickled shard', '{"weight_map":{"a":"pytorch_model.bin"}}', /allowed are \.safetensors files of the same/],
+    [
+      'a tensor its shard lacks',
+      '{"weight_map":{"z":"here.safetensors"}}',
+      /places 'z' in here\.safetensors, which does/,
+    ],
+    ['a tensor in two places', '{"weight_map":{"a":"here.safetensors","a":"there.safetensors"}}', /'a' occurs twice/],
+    [
+      'a tensor in another shard',
+      '{"weight_map":{"a":"there.safetensors","b":"here.safetensors"}}',
+      /places 'a' in there\.safetensors, but here\.safetensors holds it/,
+    ],
+    ['no map', '{"metadata":{}}', /'weight_map' must be an object/],
+    ['a list as map', '{"weight_map":["here.safetensors"]}', /'weight_map' must be an object/],
+    ['an empty map', '{"weight_map":{}}', /'weight_map' is empty/],
+    ['half an index', '{"weight_map":{"a":', /not valid JSON/],
+    ['a shard that is a folder', '{"weight_map":{"a":"folder.safetensors"}}', /folder\.safetensors is not a file/],
+  ])('refuses %s', async (_, index, message) => {
     const own = await mkdtemp(join(folder, 'refused-'))
     await write(join(own, 'here.safetensors'), 'a', 1)
-    await writeFile(join(own, 'model.safetensors.index.json'), JSON.stringify({ weight_map }))
+    await write(join(own, 'there.safetensors'), 'b', 1)
+    await mkdir(join(own, 'folder.safetensors'))
+    await writeFile(join(own, 'model.safetensors.index.json'), index)
     await expect(SafetensorsFolder.open(own)).rejects.toThrow(message)
+    await expect(SafetensorsFolder.open(own)).rejects.toBeInstanceOf(SafetensorsError)
   })
 
   test('a folder without weights says what is looked for', async () => {

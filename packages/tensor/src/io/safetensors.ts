@@ -48,7 +48,12 @@ async function openSource(source: string | Uint8Array): Promise<ByteSource> {
     }
   }
   const handle = await open(source, 'r')
-  const { size } = await handle.stat()
+  const status = await handle.stat()
+  if (!status.isFile()) {
+    await handle.close()
+    throw new SafetensorsError(`${source} is not a file.`)
+  }
+  const { size } = status
   return {
     name: source,
     bytes: size,

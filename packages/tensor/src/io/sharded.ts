@@ -2,43 +2,57 @@
  * The weights of a Hugging Face folder: one `model.safetensors`, or the shards that `model.safetensors.index.json`
  * names. Either way they look like one file.
  */
-import { readFile } from 'node:fs/promises'
-import { basename, join } from 'node:path'
+import { readFile, stat } from 'node:fs/promises'
+import { join } from 'node:path'
 import { toFloat32, type SafetensorsTensor } from './dtypes.js'
 import { SafetensorsError } from './errors.js'
-import type { SafetensorsEntry } from './header.js'
+import { duplicateKey, MAX_HEADER_BYTES, type SafetensorsEntry } from './header.js'
 import { SafetensorsFile } from './safetensors.js'
 
 const SINGLE = 'model.safetensors'
 const INDEX = 'model.safetensors.index.json'
 
-async function readIndex(folder: string): Promise<Map<string, string> | null> {
-  let text: string
+async function readIndexText(path: string): Promise<string | null> {
   try {
-    text = await readFile(join(folder, INDEX), 'utf8')
+    const { size } = await stat(path)
+    if (size > MAX_HEADER_BYTES) {
+      throw new SafetensorsError(`${path}: the index has ${size} bytes; at most ${MAX_HEADER_BYTES} are allowed.`)
+    }
+    return await readFile(path, 'utf8')
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return null
     throw error
   }
+}
+
+/** File of every tensor, or null when the folder has no index. */
+async function readIndex(folder: string): Promise<Map<string, string> | null> {
   const where = join(folder, INDEX)
+  const text = await readIndexText(where)
+  if (text === null) return null
   let json: unknown
   try {
     json = JSON.parse(text)
   } catch (error) {
     throw new SafetensorsError(`${where}: not valid JSON.`, { cause: error })
   }
+  const twice = duplicateKey(text)
+  if (twice !== null) throw new SafetensorsError(`${where}: the key '${twice}' occurs twice.`)
   const map = (json as { weight_map?: unknown } | null)?.weight_map
-  if (typeof map !== 'object' || map === null) throw new SafetensorsError(`${where}: 'weight_map' must be an object.`)
+  if (typeof map !== 'object' || map === null || Array.isArray(map)) {
+    throw new SafetensorsError(`${where}: 'weight_map' must be an object.`)
+  }
   const files = new Map<string, string>()
   for (const [name, file] of Object.entries(map)) {
     // A shard lies beside its index: a path that leads elsewhere is an attack or a mistake.
-    if (typeof file !== 'string' || basename(file) !== file || !file.endsWith('.safetensors')) {
+    if (typeof file !== 'string' || !/^[^/\\\0]+\.safetensors$/.test(file)) {
       throw new SafetensorsError(
         `${where}: '${name}' lies in ${JSON.stringify(file)}; allowed are .safetensors files of the same folder.`,
       )
     }
     files.set(name, file)
   }
+  if (files.size === 0) throw new SafetensorsError(`${where}: 'weight_map' is empty.`)
   return files
 }
 
@@ -54,7 +68,7 @@ export class SafetensorsFolder {
   /**
    * Opens `model.safetensors`, or all shards of the index.
    *
-   * @throws {SafetensorsError} neither is there, a shard is malformed, or the index names a tensor its shard lacks.
+   * @throws {SafetensorsError} neither is there, a shard is malformed, or index and shards disagree.
    */
   static async open(folder: string): Promise<SafetensorsFolder> {
     const index = await readIndex(folder)
@@ -66,7 +80,13 @@ export class SafetensorsFolder {
       const entries = new Map<string, SafetensorsEntry>()
       files.forEach((file, at) => {
         for (const [name, entry] of file.entries) {
-          if (index && index.get(name) !== names[at]) continue
+          const home = index ? index.get(name) : names[at]
+          if (home === undefined) continue
+          if (home !== names[at]) {
+            throw new SafetensorsError(
+              `${folder}: ${INDEX} places '${name}' in ${home}, but ${names[at] ?? ''} holds it.`,
+            )
+          }
           places.set(name, file)
           entries.set(name, entry)
         }
