@@ -33,6 +33,17 @@ export function project(weights: Weights, name: string, x: Tensor, bias: boolean
   return (weights.project ?? plainProjection(weights))(name, x, bias)
 }
 
+/** The weights whose names begin with a prefix, by the rest of their names. */
+export function weightsUnder(weights: Weights, prefix: string): Weights {
+  const named = (name: string) => weights(`${prefix}${name}`)
+  const { project: own } = weights
+  return own
+    ? Object.assign(named, { project: (name, x, bias) => own(`${prefix}${name}`, x, bias) } satisfies {
+        project: Projection
+      })
+    : named
+}
+
 /** Several linear layers of one input: x [N, in] → their outputs side by side. */
 export interface JoinedProjection {
   readonly project: (x: Tensor) => Tensor

@@ -10,7 +10,7 @@ import type { PreparedImage } from '../images/processor.js'
 import { positionTaps, type PositionTaps } from '../positions/position-table.js'
 import { visionRotary, type RotaryTable } from '../positions/rotary.js'
 import { patchCoordinates, windowOrder } from '../positions/windows.js'
-import { feedForward, norms, project, type Weights } from './layers.js'
+import { feedForward, norms, project, weightsUnder, type Weights } from './layers.js'
 import { pickRows } from './rows.js'
 import { neighbouringRuns, tokenAttention, type TokenAttention } from './token-attention.js'
 
@@ -92,7 +92,7 @@ export function visionTower(
   batch: VisionBatch,
 ): VisionOutput {
   const { headSize, normEpsilon } = vision
-  const visual: Weights = (name) => weights(`visual.${name}`)
+  const visual = weightsUnder(weights, 'visual.')
   const norm = norms[vision.norm]
   const table = (values: Float32Array) => device.tensor(values, [batch.rows, headSize / 2])
   const [cos, sin] = [table(batch.rotary.cos), table(batch.rotary.sin)]
