@@ -1,5 +1,7 @@
 export { groupAdvantages, groupRewardMetrics, groupStatistics } from './advantages.js'
 export type { AdvantageOptions, GroupAdvantages, GroupStatistics } from './advantages.js'
+export { algorithmNames, algorithmSettings, type AlgorithmName, type AlgorithmSettings } from './algorithms.js'
+export { curriculumSource, type CurriculumOptions, type CurriculumRule } from './curriculum.js'
 export {
   estimateAdvantages,
   gdpoAdvantages,
@@ -47,12 +49,17 @@ export {
   tokenCovariances,
   type CovarianceRule,
 } from './losses/selection.js'
+export { csvLogger } from './loggers/csv.js'
+export { tableLogger } from './loggers/table.js'
+export { tensorBoardLogger } from './loggers/tensorboard.js'
 export { addSftLossSums, sftLoss, sftLossMetrics, type SftLossResult, type SftLossSums } from './losses/sft.js'
 export { overlongPenalty, type OverlongPenalty } from './overlong.js'
 export { selectByAdvantage } from './pad.js'
 export type { PadSelection, PadSettings, PaperPad, ReleasedPad } from './pad.js'
 export { chooseWithoutReplacement, chooseWithReplacement, createRandom, deriveSeed, shuffle } from './random.js'
 export type { Random, RandomLabel } from './random.js'
+export { openAiSampler, withSampler, type OpenAiSamplerOptions, type Sampler } from './remote/openai-sampler.js'
+export { RemoteError, type RequestOptions } from './remote/requests.js'
 export { defineReward } from './rewards/define.js'
 export { efficientLength, efficientLengthReward, type EfficientLengthOptions } from './rewards/efficient-length.js'
 export { RewardError, type RewardErrorKind } from './rewards/errors.js'
@@ -76,11 +83,28 @@ export type {
   Schedule,
   TemperatureSchedule,
 } from './schedules.js'
+export { checkStages, type ReferenceKind } from './trainer/check-stages.js'
 export { DivergenceError } from './trainer/divergence.js'
 export type * from './trainer/records.js'
 export { RunFolder, type RecordCounts } from './trainer/run-folder.js'
-export type { RlStage, SftStage, Stage, StagePad, StageSettings, StopRule } from './trainer/stages.js'
-export type { StageEnd, StageReport } from './trainer/state.js'
+export type { LogHistory, TrainLogger } from './trainer/logger.js'
+export { planStages, type StagePlan } from './trainer/plan.js'
+export type {
+  DynamicSampling,
+  PlannedStage,
+  Replay,
+  RlSettings,
+  RlStage,
+  SftSettings,
+  SftStage,
+  Stage,
+  StageEntropy,
+  StageKl,
+  StagePad,
+  StageSettings,
+  StopRule,
+} from './trainer/stages.js'
+export type { BestCheckpoint, StageEnd, StageReport } from './trainer/state.js'
 export { train } from './trainer/train.js'
-export type { RunPosition, TrainHooks, TrainOptions, TrainResult } from './trainer/train.js'
+export type { BestRule, RunPosition, TrainHooks, TrainOptions, TrainResult } from './trainer/train.js'
 export type * from './types.js'

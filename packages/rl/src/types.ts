@@ -115,9 +115,9 @@ export interface Policy<Prompt> {
   sample(requests: readonly SampleRequest<Prompt>[], options: SampleOptions): Promise<Completion[]>
   /** Log-probs and entropies of given tokens, without gradient. */
   score(batch: TokenBatch<Prompt>): Promise<TokenScores>
-  /** The same under the frozen reference. Policies without one leave it out. */
+  /** The same under the reference: a frozen copy, or the model without its adapter. Policies without one leave it out. */
   scoreReference?(batch: TokenBatch<Prompt>): Promise<TokenScores>
-  /** Makes the present weights the reference. */
+  /** Makes the present weights the reference. Left out where the reference is fixed, such as a model without its adapter. */
   snapshotReference?(): Promise<void>
   /** Forward, `loss`, backward; adds to the gradients held for the next {@link step}. */
   accumulate(batch: TokenBatch<Prompt>, loss: TokenLoss): Promise<LossReport>
@@ -136,6 +136,14 @@ export interface Policy<Prompt> {
   promptLength(prompt: Prompt): number
 }
 
+/**
+ * A policy whose {@link Policy.sample} runs in another program or machine, so that its log-probs differ from those of
+ * {@link Policy.score} by more than rounding. Stages correct for it unless they say otherwise.
+ */
+export interface PolicyElsewhere<Prompt> extends Policy<Prompt> {
+  readonly samplesElsewhere: true
+}
+
 // ---------------------------------------------------------------------------------------------- data
 
 /** A stream of examples that can be saved and restored in the middle. Infinite unless `next` returns fewer than asked. */
@@ -144,6 +152,14 @@ export interface DataSource<Example> {
   /** Cursor: `restore(state())` on a fresh source continues with the same examples. */
   state(): JsonValue
   restore(state: JsonValue): void
+  /** Told after every rl step what the examples of that step got, for sources that choose by difficulty. */
+  observe?(outcomes: readonly ExampleOutcome[]): void
+}
+
+/** What the completions of an example got: the mean of their rewards, null where none had one. */
+export interface ExampleOutcome {
+  readonly id: string
+  readonly reward: number | null
 }
 
 /** One supervised example: learn `completionIds` given `prompt`. */

@@ -68,10 +68,13 @@ export class TabularPolicy implements Required<Policy<number>> {
       while (completionIds.length < options.maxTokens && completionIds.at(-1) !== 0) {
         const distribution = logSoftmax(
           this.tables.logits[this.#row(prompt, completionIds.length)] as number[],
-          options.temperature,
+          options.temperature === 0 ? 1 : options.temperature,
         )
         let left = random.uniform()
-        const token = distribution.findIndex((logProb) => (left -= Math.exp(logProb)) < 0)
+        const token =
+          options.temperature === 0
+            ? distribution.indexOf(Math.max(...distribution))
+            : distribution.findIndex((logProb) => (left -= Math.exp(logProb)) < 0)
         completionIds.push(token < 0 ? this.vocabulary - 1 : token)
         logProbs.push(distribution[completionIds.at(-1) as number] as number)
       }

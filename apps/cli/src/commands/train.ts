@@ -2,7 +2,7 @@
 import { dirname, resolve } from 'node:path'
 import { createPolicy, saveAdapter, saveModel } from '@revisual/model'
 import { imageBytes, type Row } from '@revisual/data'
-import { train as runStages, type Evaluation, type StageReport, type TrainHooks } from '@revisual/rl'
+import { train as runStages, type BestRule, type Evaluation, type StageReport, type TrainHooks } from '@revisual/rl'
 import type { ModelPrompt } from '@revisual/model'
 import { stringify } from 'yaml'
 import { readConfig } from '../config/read.js'
@@ -14,10 +14,12 @@ import { openRunFolder, type OpenMode, type RunFolder } from '../run/folder.js'
 import type { RunSummary, StageSummary, TaskResult } from '../run/records.js'
 import { resultsTable } from '../terminal/results.js'
 import { listenForInterruption } from '../train/interruption.js'
+import { openLoggers } from '../train/loggers.js'
 import { memoryPlan } from '../train/memory-plan.js'
 import { startModel } from '../train/model.js'
 import { preflight } from '../train/preflight.js'
 import { promptMaker } from '../train/prompts.js'
+import { rolloutPlan } from '../train/rollout-plan.js'
 import { StageProgress } from '../train/stage-progress.js'
 import { openStages } from '../train/stages.js'
 import { profiled } from './profile.js'
@@ -87,10 +89,18 @@ export async function runTraining(
     onStart(position) {
       if (position) process.stderr.write(`resumed at step ${position.step} of ${position.stage}\n`)
     },
-    onMetrics: (record) => progress.update(record),
-    async onSamples({ prompts: [first] }) {
-      const row = first && rows.get(first.example.id)
-      if (row) folder.saveImages(row.id, await Promise.all(row.images.map(imageBytes)))
+    onMetrics: (record) => {
+      if (config.logging.console === 'bar') progress.update(record)
+    },
+    onNote: (note) => {
+      progress.stop()
+      process.stderr.write(`${note}\n`)
+    },
+    async onSamples({ prompts }) {
+      for (const { example } of prompts.slice(0, config.logging.samplesPerStep)) {
+        const row = rows.get(example.id)
+        if (row) folder.saveImages(row.id, await Promise.all(row.images.map(imageBytes)))
+      }
       rows.clear()
     },
     async evaluate({ stage, phase }) {
@@ -117,6 +127,11 @@ export async function runTraining(
         runDirectory: folder.path,
         resume: true,
         checkpoints: config.checkpoints,
+        ...(config.evaluation.every === null ? {} : { evaluateEvery: config.evaluation.every }),
+        ...(config.best === null ? {} : { best: config.best satisfies BestRule }),
+        maxSkippedSteps: config.maxSkippedSteps,
+        samplesPerStep: config.logging.samplesPerStep,
+        loggers: openLoggers(config.logging, folder.path),
         promptText: ({ prompt: { text } }) => text,
         hooks,
         signal: interruption.signal,
@@ -154,7 +169,7 @@ export async function train(
   const baseDir = dirname(resolve(configPath))
   const architecture = await preflight(config, baseDir)
   if (dryRun) {
-    process.stdout.write(`${stringify(config)}\n${memoryPlan(architecture, config)}\n`)
+    process.stdout.write(`${stringify(config)}\n${rolloutPlan(config)}\n\n${memoryPlan(architecture, config)}\n`)
     return
   }
   const folder = openRunFolder(config, mode)

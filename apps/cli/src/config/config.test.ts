@@ -4,6 +4,7 @@ import { join } from 'node:path'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
 import { nearest } from './nearest.js'
 import { checkConfig, readConfig } from './read.js'
+import { stageSettings } from '../train/stage-settings.js'
 import { applyOverride } from './set.js'
 
 const sft = {
@@ -36,6 +37,63 @@ describe('checkConfig', () => {
       pad: null,
       kl: null,
     })
+  })
+
+  it('leaves to an algorithm what it sets, and to the stage what it says', () => {
+    const config = minimal()
+    const changed = { ...config, stages: [{ ...rl, algorithm: 'gspo', clip: { low: 0.1, high: 0.2, dual: null } }] }
+    const [stage] = checkConfig(changed, 'x.yaml').stages
+    expect(stage).toMatchObject({ algorithm: 'gspo', clip: { low: 0.1, high: 0.2, dual: null, cap: null } })
+    expect(stageSettings(stage as NonNullable<typeof stage>)).toEqual({
+      name: 'mrl',
+      kind: 'rl',
+      steps: 2,
+      promptsPerStep: 2,
+      groupSize: 8,
+      updatesPerStep: 1,
+      innerEpochs: 1,
+      sampling: { maxTokens: 8, temperature: 1, topP: 1, topK: 0 },
+      learningRate: { kind: 'cosine', from: 1e-3, to: 0 },
+      weightDecay: 0,
+      maxGradNorm: 1,
+      trainable: ['text', 'vision'],
+      tokensPerMicroBatch: 16_384,
+      resetOptimizer: true,
+      algorithm: 'gspo',
+      clip: { low: 0.1, high: 0.2 },
+    })
+  })
+
+  it('reaches every setting of the trainer', () => {
+    const settings = {
+      advantage: { kind: 'grpo', epsilon: 1e-4, ddof: 1, scale: 'batch' },
+      loss: { kind: 'vespo', positive: { k: 2, lambda: 3 } },
+      aggregation: { kind: 'sequence-sum-constant', length: 64 },
+      localBatch: 4,
+      innerEpochs: 2,
+      kl: {
+        ...{ estimator: 'k3-straight-through', coefficient: 0.1, maxValue: 10, ratioCorrected: true, in: 'loss' },
+        ...{ reference: 'stage', adaptive: { target: 0.1, horizon: 100 } },
+      },
+      entropy: { coefficient: 0.01, kind: 'sampled-logprob', adaptive: { target: 1, delta: 0.1, min: 0, max: 0.5 } },
+      highEntropyShare: 0.2,
+      correction: { level: 'sequence', mode: 'mask', max: 3, min: 0.1 },
+      offPolicyThreshold: 0.5,
+      dynamicSampling: {
+        ...{ tolerance: 0.1, meanAbove: 0.01, meanBelow: 0.99, metric: 'accuracy' },
+        maxRounds: 3,
+        onExhausted: 'raise',
+      },
+      replay: { capacity: 8, maxAge: 4 },
+      overlong: { buffer: 4, factor: 0.5, maxTokens: 8 },
+      maskTruncated: true,
+      resetOptimizer: false,
+      stop: { kind: 'threshold', metric: 'reward', above: 0.9, window: 3 },
+    }
+    const [stage] = checkConfig({ ...minimal(), stages: [{ ...rl, ...settings }] }, 'x.yaml').stages
+    expect(stageSettings(stage as NonNullable<typeof stage>)).toMatchObject(settings)
+    const off = checkConfig({ ...minimal(), stages: [{ ...rl, correction: null }] }, 'x.yaml').stages[0]
+    expect(stageSettings(off as NonNullable<typeof off>)).toHaveProperty('correction', null)
   })
 
   const broken: [string, (config: ReturnType<typeof minimal>) => unknown, RegExp[]][] = [
@@ -93,6 +151,65 @@ describe('checkConfig', () => {
       'a model that is two things',
       (config) => ({ ...config, model: { preset: 'nano', path: 'x' } }),
       [/model\.(path|preset): there is no such key/],
+    ],
+    [
+      'a mistyped algorithm',
+      (config) => ({ ...config, stages: [{ ...rl, algorithm: 'dr-grpo' }] }),
+      [/stages\[0\]\.algorithm: "dr-grpo".*gspo.*'dr_grpo'/],
+    ],
+    [
+      'a key of another loss',
+      (config) => ({ ...config, stages: [{ ...rl, loss: { kind: 'sapo', max: 5 } }] }),
+      [/stages\[0\]\.loss\.max: there is no such key.*temperaturePositive/],
+    ],
+    [
+      'a bound without a bound',
+      (config) => ({ ...config, stages: [{ ...rl, loss: { kind: 'cispo', bound: 'cap' } }] }),
+      [/stages\[0\]\.loss\.max: is missing/],
+    ],
+    [
+      'settings that exclude each other',
+      (config) => ({ ...config, stages: [{ ...rl, replay: {}, loss: { kind: 'reinforce' } }] }),
+      [/Stage 'mrl': replay is set, but loss 'reinforce' does not bound the ratio/],
+    ],
+    [
+      'two kinds of entropy bonus',
+      (config) => ({
+        ...config,
+        stages: [{ ...rl, entropy: { coefficient: 0.1, decay: 0.9, adaptive: { target: 1 } } }],
+      }),
+      [/Stage 'mrl': entropy has both adaptive and decay/],
+    ],
+    [
+      'a watched metric that nobody measures',
+      (config) => ({
+        ...config,
+        best: { metric: 'eval/gsm8k/accuracy' },
+        evaluation: { tasks: ['digits-text'] },
+        stages: [{ ...rl, stop: { kind: 'patience', metric: 'eval/digits-text/accuracy', mode: 'max', patience: 2 } }],
+      }),
+      [
+        /best\.metric: .*evaluations measure eval\/digits-text\/accuracy/,
+        /stages\[0\]\.stop\.metric: .*set evaluation\.every/,
+      ],
+    ],
+    [
+      'a reference below an adapter that is not there',
+      (config) => ({ ...config, stages: [{ ...rl, kl: { coefficient: 0.1, reference: 'base' } }] }),
+      [/stages\[0\]\.kl\.reference: "base" is the model without its adapter; allowed with model\.lora/],
+    ],
+    [
+      'a curriculum of one source',
+      (config) => ({ ...config, stages: [{ ...rl, curriculum: { kind: 'adaptive' } }] }),
+      [/stages\[0\]\.curriculum: needs at least two sources/],
+    ],
+    [
+      'a curriculum that follows rewards where there are none',
+      (config) => ({
+        ...config,
+        stages: [{ ...sft, data: [...sft.data, { ...sft.data[0], weight: 2 }], curriculum: { kind: 'adaptive' } }],
+      }),
+      [/curriculum\.kind: "adaptive" follows rewards/, /leave their weight out/],
     ],
     ['stages of one name', (config) => ({ ...config, stages: [sft, sft] }), [/stages: .*names must differ/]],
     ['two mistakes at once', (config) => ({ ...config, sead: 1, out: 2 }), [/sead/, /out: 2/]],
@@ -152,7 +269,7 @@ describe('readConfig', () => {
     ]
     await writeFile(path, JSON.stringify(config))
     const resolved = await readConfig(path)
-    expect(resolved.model).toEqual({ path: join(folder, 'base') })
+    expect(resolved.model).toMatchObject({ path: join(folder, 'base') })
     expect(resolved.out).toBe(join(process.cwd(), 'runs/x'))
     expect(resolved.stages[0]).toMatchObject({
       rewards: [{ use: `${join(folder, 'mine.js')}#score` }, { use: 'accuracy' }],

@@ -8,14 +8,22 @@ import { dirname, resolve } from 'node:path'
 import { parseDocument } from 'yaml'
 import { ConfigError, messageOf } from '../errors.js'
 import { describeIssues } from './issues.js'
+import { crossFieldIssues } from './cross-checks.js'
+import { defaultClip } from './rl-schema.js'
 import { runConfig, type DataSourceConfig, type RunConfig, type StageConfig } from './schema.js'
 import { applyOverride } from './set.js'
+
+/** What an algorithm would set where there is none. */
+function withDefaults(stage: StageConfig): StageConfig {
+  if (stage.kind !== 'rl' || stage.algorithm !== null) return stage
+  return { ...stage, clip: stage.clip ?? defaultClip, aggregation: stage.aggregation ?? 'token-mean' }
+}
 
 /** Checks a parsed document. `where` names it in errors. */
 export function checkConfig(document: unknown, where: string): RunConfig {
   const result = runConfig.safeParse(document)
-  if (result.success) return result.data
-  const issues = describeIssues(result.error, runConfig, document)
+  const issues = result.success ? crossFieldIssues(result.data) : describeIssues(result.error, runConfig, document)
+  if (result.success && issues.length === 0) return { ...result.data, stages: result.data.stages.map(withDefaults) }
   throw new ConfigError(`${where} is not a valid configuration:\n${issues.map((line) => `  ${line}`).join('\n')}`)
 }
 

@@ -5,6 +5,7 @@
 import { taskNames } from '@revisual/bench'
 import { digitKinds, digitLevels } from '@revisual/data'
 import { z } from 'zod'
+import { algorithmShape, curriculum } from './rl-schema.js'
 
 const count = z.int().min(1)
 const probability = z.number().min(0).max(1)
@@ -72,6 +73,27 @@ const trainable = z
   .min(1)
   .default(['text', 'vision'])
 
+const watched = {
+  /** A metric of training, or `eval/<task>/accuracy`, `…/format_rate`, `…/mean_tokens`. */
+  metric: z.string().min(1),
+  /** The rule looks at the mean of the last this many values. */
+  window: count.optional(),
+}
+/** Ends a stage before its steps are done. */
+const stop = z.union([
+  z.strictObject({ kind: z.literal('threshold'), ...watched, above: z.number() }),
+  z.strictObject({ kind: z.literal('threshold'), ...watched, below: z.number() }),
+  z.strictObject({
+    kind: z.literal('patience'),
+    ...watched,
+    mode: z.enum(['max', 'min']),
+    /** Values in a row without a new best. */
+    patience: count,
+    /** A new best is better by more than this. */
+    minDelta: z.number().min(0).optional(),
+  }),
+])
+
 const optimisation = {
   learningRate: schedule,
   weightDecay: z.number().min(0).default(0),
@@ -81,6 +103,10 @@ const optimisation = {
   trainable,
   /** Most tokens of one forward and backward pass. The gradient does not depend on it. */
   tokensPerMicroBatch: count.default(16_384),
+  /** Clears the optimizer's moments at the start of the stage. */
+  resetOptimizer: z.boolean().default(true),
+  stop: stop.nullable().default(null),
+  curriculum: curriculum.nullable().default(null),
 }
 
 /** What the model before any training is called in summaries; no stage may be called so. */
@@ -98,6 +124,7 @@ const sftStage = z.strictObject({
   steps: count,
   /** Sequences per optimizer step. */
   batchSize: count,
+  aggregation: z.enum(['token-mean', 'sequence-mean']).default('token-mean'),
   ...optimisation,
 })
 
@@ -110,26 +137,6 @@ const reward = z.strictObject({
   options: z.record(z.string(), z.json()).optional(),
 })
 
-/** ReVisual-R1's Prioritized Advantage Distillation, as in the paper or as in the authors' code. */
-const pad = z.discriminatedUnion('variant', [
-  z.strictObject({
-    variant: z.literal('paper'),
-    low: positive.default(0.03),
-    high: positive.nullable().default(null),
-    /** ρ: share of the batch that is kept. */
-    ratio: positive.default(0.5),
-    temperature: z.strictObject({ from: positive.default(1), to: positive.default(0.3) }).prefault({}),
-  }),
-  z.strictObject({
-    variant: z.literal('released'),
-    low: z.number().min(0).default(0.03),
-    high: positive.default(0.97),
-    ratio: positive.default(1.5),
-    alpha: z.number().min(0).default(1.5),
-    withReplacement: z.boolean().default(true),
-  }),
-])
-
 const rlStage = z.strictObject({
   name: stageName,
   kind: z.literal('rl'),
@@ -138,8 +145,6 @@ const rlStage = z.strictObject({
   promptsPerStep: count,
   /** Completions per prompt: the group whose rewards are compared. */
   groupSize: z.int().min(2).default(8),
-  /** Optimizer steps one rollout batch is cut into. */
-  updatesPerStep: count.default(1),
   sampling: z.strictObject({
     maxTokens: count,
     temperature: positive.default(1),
@@ -151,30 +156,7 @@ const rlStage = z.strictObject({
   rewardTimeout: positive.default(60),
   /** What a reward that throws, hangs or returns nonsense costs: the run (`raise`), or this score, counted. */
   onRewardError: z.union([z.literal('raise'), z.strictObject({ score: z.number() })]).default('raise'),
-  pad: pad.nullable().default(null),
-  clip: z
-    .strictObject({
-      low: probability.default(0.2),
-      high: z.number().min(0).default(0.25),
-      dual: z.number().gt(1).nullable().default(3),
-    })
-    .prefault({}),
-  aggregation: z.enum(['token-mean', 'sequence-mean']).default('token-mean'),
-  kl: z
-    .strictObject({ estimator: z.enum(['k1', 'k2', 'k3']).default('k3'), coefficient: z.number().min(0) })
-    .nullable()
-    .default(null),
-  entropy: z
-    .strictObject({
-      coefficient: z.number().min(0),
-      /** Optimizer updates before the bonus begins. */
-      warmupUpdates: z.int().min(0).default(0),
-      /** Factor per update from then on. */
-      decay: positive.max(1).default(1),
-      floor: z.number().min(0).default(0),
-    })
-    .nullable()
-    .default(null),
+  ...algorithmShape,
   ...optimisation,
 })
 
@@ -245,6 +227,8 @@ export const runConfig = z.strictObject({
       maxTokens: count.default(64),
       temperature: z.number().min(0).default(1),
       topP: positive.max(1).default(1),
+      /** Steps of a stage between evaluations; null: before the first stage and after every stage only. */
+      every: count.nullable().default(null),
       /** Of the digits tasks: kinds and levels of problems. Default all. */
       kinds: z.array(z.enum(digitKinds)).min(1).optional(),
       levels: z
@@ -260,6 +244,30 @@ export const runConfig = z.strictObject({
       keep: count.default(2),
     })
     .prefault({}),
+  /** Which checkpoint is kept as the best, by a metric of the evaluations; `restore` makes it the final model. */
+  best: z
+    .strictObject({
+      metric: z.string().min(1),
+      mode: z.enum(['max', 'min']).default('max'),
+      minDelta: z.number().min(0).default(0),
+      restore: z.boolean().default(false),
+    })
+    .nullable()
+    .default(null),
+  logging: z
+    .strictObject({
+      /** A bar, a table with a line per step, or nothing. */
+      console: z.enum(['bar', 'table', 'none']).default('bar'),
+      /** `metrics.csv`, `tensorboard/`, `completions/<step>.parquet` in the run folder, beside `metrics.jsonl`. */
+      csv: z.boolean().default(false),
+      tensorboard: z.boolean().default(false),
+      completions: z.boolean().default(false),
+      /** Prompts per rl step whose completions are written to `samples/training.jsonl`. */
+      samplesPerStep: z.int().min(0).default(1),
+    })
+    .prefault({}),
+  /** Optimizer steps in a row that may be lost to values that are not finite; the last of them ends the run. */
+  maxSkippedSteps: count.default(3),
   stages: z
     .array(stage)
     .min(1)

@@ -1,6 +1,6 @@
 /**
  * A run is a folder, and nothing else is an interface: `config.yaml` (resolved), `metrics.jsonl`, `samples/`,
- * `checkpoints/`, `model/` (Hugging Face layout), `summary.json`, `report.html`.
+ * `checkpoints/`, `best/`, `model/` (Hugging Face layout), `summary.json`, `report.html`, and what loggers write.
  */
 import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
@@ -28,6 +28,10 @@ const OWN_ENTRIES = new Set([
   'metrics.jsonl',
   'samples',
   'checkpoints',
+  'best',
+  'metrics.csv',
+  'tensorboard',
+  'completions',
   'model',
   'adapter',
   'report.html',

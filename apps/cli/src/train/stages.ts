@@ -1,69 +1,25 @@
-/** Stage records of the configuration as stage records of the trainer. Names and numbers only; nothing is decided here. */
-import type { Row } from '@revisual/data'
+/** Stages of the configuration as stages of the trainer, with their data and rewards opened. */
+import type { Row, RowStream } from '@revisual/data'
 import type { ModelPrompt, VisionLanguageModel } from '@revisual/model'
-import type { RewardWorker, RlStage, SftStage, Stage, StagePad, StageSettings } from '@revisual/rl'
-import type { RlStageConfig, RunConfig, SftStageConfig, StageConfig } from '../config/schema.js'
+import {
+  curriculumSource,
+  type DataSource,
+  type RewardWorker,
+  type RlSettings,
+  type SftSettings,
+  type Stage,
+} from '@revisual/rl'
+import type { RunConfig, StageConfig } from '../config/schema.js'
 import { openRows, rlExamples, sftExamples } from './data.js'
 import { promptMaker, type PromptMaker } from './prompts.js'
 import { openRewards } from './rewards.js'
 import { deriveSeed } from './seed.js'
+import { given, stageSettings } from './stage-settings.js'
 
 /** The stages of a run, and what must be closed after it. */
 export interface OpenStages {
   readonly stages: readonly Stage<ModelPrompt>[]
   close(): Promise<void>
-}
-
-function scheduleOf(value: StageConfig['learningRate']): StageSettings['learningRate'] {
-  if (typeof value === 'number') return value
-  const { kind, from, to, warmupSteps, warmupRatio } = value
-  return {
-    kind,
-    from,
-    to,
-    ...(warmupSteps === undefined ? {} : { warmupSteps }),
-    ...(warmupRatio === undefined ? {} : { warmupRatio }),
-  }
-}
-
-function commonSettings(stage: StageConfig): StageSettings {
-  const { name, steps, weightDecay, maxGradNorm, trainable, tokensPerMicroBatch } = stage
-  return {
-    name,
-    steps,
-    weightDecay,
-    trainable,
-    tokensPerMicroBatch,
-    learningRate: scheduleOf(stage.learningRate),
-    ...(maxGradNorm === null ? {} : { maxGradNorm }),
-  }
-}
-
-function padOf(pad: NonNullable<RlStageConfig['pad']>): StagePad {
-  if (pad.variant === 'released') return pad
-  const { high, ...rest } = pad
-  return { ...rest, ...(high === null ? {} : { high }) }
-}
-
-function rlSettings(stage: RlStageConfig): Omit<RlStage<ModelPrompt>, 'data' | 'rewards'> {
-  const { promptsPerStep, groupSize, updatesPerStep, sampling, clip, aggregation, pad, kl, entropy } = stage
-  return {
-    ...commonSettings(stage),
-    kind: 'rl',
-    promptsPerStep,
-    groupSize,
-    updatesPerStep,
-    sampling,
-    aggregation,
-    clip: { low: clip.low, high: clip.high, ...(clip.dual === null ? {} : { dual: clip.dual }) },
-    ...(pad === null ? {} : { pad: padOf(pad) }),
-    ...(kl === null ? {} : { kl }),
-    ...(entropy === null ? {} : { entropy }),
-  }
-}
-
-function sftSettings(stage: SftStageConfig): Omit<SftStage<ModelPrompt>, 'data'> {
-  return { ...commonSettings(stage), kind: 'sft', batchSize: stage.batchSize }
 }
 
 /**
@@ -82,12 +38,27 @@ export async function openStages(
   const close = async () => {
     for (const worker of workers) await worker.close()
   }
+  /** The examples of a stage: its sources mixed, or chosen between by its curriculum. */
+  const dataOf = async <Example extends { readonly id: string }>(
+    { name, data, curriculum, steps }: StageConfig,
+    examples: (rows: RowStream) => DataSource<Example>,
+  ): Promise<DataSource<Example>> => {
+    const seed = deriveSeed(config.seed, 'data', name)
+    if (!curriculum) return examples(await openRows(data, seed))
+    const levels = await Promise.all(data.map((source, index) => openRows([source], deriveSeed(seed, 'level', index))))
+    const rule =
+      curriculum.kind === 'linear' ? { kind: 'linear' as const, calls: curriculum.steps ?? steps } : given(curriculum)
+    return curriculumSource(levels.map(examples), { rule, seed })
+  }
   const open = async (stage: StageConfig): Promise<Stage<ModelPrompt>> => {
-    const rows = await openRows(stage.data, deriveSeed(config.seed, 'data', stage.name))
-    if (stage.kind === 'sft') return { ...sftSettings(stage), data: sftExamples(rows, model, prompt) }
+    const settings = stageSettings(stage)
+    if (stage.kind === 'sft') {
+      return { ...(settings as SftSettings), data: await dataOf(stage, (rows) => sftExamples(rows, model, prompt)) }
+    }
+    const data = await dataOf(stage, (rows) => rlExamples(rows, prompt, seen))
     const rewards = await openRewards(stage, baseDir)
     workers.push(rewards)
-    return { ...rlSettings(stage), data: rlExamples(rows, prompt, seen), rewards }
+    return { ...(settings as RlSettings), data, rewards }
   }
   try {
     const stages: Stage<ModelPrompt>[] = []

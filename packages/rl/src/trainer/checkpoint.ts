@@ -4,7 +4,7 @@
  * checkpoint that went bad on disk is noticed and the one before it used.
  */
 import { createHash } from 'node:crypto'
-import { createReadStream } from 'node:fs'
+import { createReadStream, existsSync } from 'node:fs'
 import { mkdir, open, readdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises'
 import { join, relative, sep } from 'node:path'
 
@@ -18,6 +18,9 @@ interface Manifest {
 }
 
 const nameOf = (globalStep: number) => `step-${String(globalStep).padStart(6, '0')}`
+
+/** Where the checkpoint of a step is. */
+export const checkpointPath = (parent: string, globalStep: number) => join(parent, nameOf(globalStep))
 
 async function sha256(path: string): Promise<string> {
   const hash = createHash('sha256')
@@ -129,4 +132,12 @@ export async function latestCheckpoint(parent: string, warn: (message: string) =
     )
   }
   return null
+}
+
+/** Removes checkpoints of steps after `globalStep`. */
+export async function removeCheckpointsAfter(parent: string, globalStep: number): Promise<void> {
+  if (!existsSync(parent)) return
+  for (const name of await list(parent)) {
+    if (Number(name.slice('step-'.length)) > globalStep) await rm(join(parent, name), { recursive: true, force: true })
+  }
 }

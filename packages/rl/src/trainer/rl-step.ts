@@ -1,29 +1,48 @@
 /**
  * The second half of an rl step: completions with advantages in, optimizer steps out.
  *
- *   advantages ─► PAD ─► updates ─► micro-batches ─► policy.accumulate ─► policy.step
+ *   advantages ─► PAD ─► μ passes × updates ─► micro-batches ─► policy.accumulate ─► policy.step
  *
  * With one update per rollout batch the policy that learns is the policy that sampled, so its own log-probs, held constant,
  * are the old ones and no extra forward pass is made.
  */
-import { denominatorsOf, type Denominators } from '../losses/aggregation.js'
+import { denominatorsOf, localTokenCounts, type Denominators } from '../losses/aggregation.js'
+import { DEFAULT_OBJECTIVE, needsCovariance } from '../losses/objectives.js'
 import {
   addPolicyLossSums,
   policyLoss,
   policyLossMetrics,
+  type PolicyLossInputs,
   type PolicyLossSettings,
   type PolicyLossSums,
 } from '../losses/policy.js'
+import { highEntropyMask, selectCovariance, type CovarianceRule } from '../losses/selection.js'
 import { selectByAdvantage, type PadSelection, type PadSettings } from '../pad.js'
-import { createRandom, shuffle } from '../random.js'
-import { entropyCoefficient, temperatureAt } from '../schedules.js'
+import { createRandom, shuffle, type Random } from '../random.js'
+import { temperatureAt } from '../schedules.js'
 import { mean } from '../statistics.js'
-import type { Completion, Policy, RlExample, StepOptions, StepReport, TokenBatch, TokenScores } from '../types.js'
+import type { Completion, Policy, StepOptions, StepReport, TokenBatch, TokenScores } from '../types.js'
 import type { Clock } from './clock.js'
+import {
+  controllersAfterStep,
+  controllersAfterUpdate,
+  entropyCoefficientOf,
+  klCoefficientOf,
+  type Controllers,
+} from './controllers.js'
 import type { MemoryBudget } from './memory-budget.js'
-import { evenParts, microBatches } from './micro-batches.js'
+import { evenParts } from './micro-batches.js'
 import type { Rollout, StepPosition } from './rollout.js'
 import { SamplerGap } from './sampler-gap.js'
+import {
+  lengthsOf,
+  pieces,
+  scoreAll,
+  sequenceLength,
+  tokenBatch,
+  type CompletionScores,
+  type ScorableBatch,
+} from './score.js'
 import { DEFAULT_CLIP, DEFAULT_PAD_TEMPERATURE, type RlStage, type StagePad } from './stages.js'
 import type { StepOutcome } from './step-outcome.js'
 import { discard, update, type MicroBatch } from './update.js'
@@ -31,23 +50,23 @@ import { discard, update, type MicroBatch } from './update.js'
 export interface LearnOptions extends StepOptions {
   /** Optimizer steps of the stage done before. */
   readonly updates: number
+  readonly controllers: Controllers
 }
 
 export interface LearnOutcome extends StepOutcome {
   /** Indices of the completions learnt from; PAD's released variant repeats some. */
   readonly selected: readonly number[]
+  readonly controllers: Controllers
 }
 
-type LogProbs = readonly Float32Array[]
+type LogProbs = ReadonlyMap<number, ArrayLike<number>>
 
-/** Sequences the update is made of, with what does not change between its micro-batches. */
-interface Batch<Prompt> {
-  readonly completions: readonly Completion[]
-  readonly examples: readonly RlExample<Prompt>[]
-  readonly advantages: readonly number[]
-  readonly temperature: number
-  /** Prompt plus completion tokens. */
-  readonly lengths: readonly number[]
+/** One advantage per completion: its own, or the mean of its tokens'. */
+export function sequenceAdvantages(advantages: Rollout<unknown>['advantages']): number[] {
+  return advantages.map((value) => {
+    if (typeof value === 'number') return value
+    return value.length === 0 ? 0 : value.reduce((sum, one) => sum + one, 0) / value.length
+  })
 }
 
 function padSettings(pad: StagePad, step: number, steps: number): PadSettings {
@@ -55,98 +74,177 @@ function padSettings(pad: StagePad, step: number, steps: number): PadSettings {
   return { ...pad, temperature: temperatureAt(pad.temperature ?? DEFAULT_PAD_TEMPERATURE, step - 1, steps) }
 }
 
+/** Whether each completion is correct: full marks of the reward called `accuracy`, or else a positive advantage. */
+function correctness<Prompt>({ rewards }: Rollout<Prompt>, advantages: readonly number[]): boolean[] {
+  const accuracy = rewards.functions.find(({ name }) => name === 'accuracy')?.scores
+  return advantages.map((advantage, index) => (accuracy ? (accuracy[index] ?? 0) >= 1 : advantage > 0))
+}
+
 /** Completions to learn from: not cut off (when that is asked for), not empty, chosen by PAD. */
-function select<Prompt>(
-  stage: RlStage<Prompt>,
-  { completions, advantages }: Rollout<Prompt>,
-  { seed, step }: StepPosition,
-): PadSelection {
-  const candidates = completions.flatMap(({ finishReason, completionIds }, index) =>
+function select<Prompt>(stage: RlStage<Prompt>, rollout: Rollout<Prompt>, { seed, step }: StepPosition): PadSelection {
+  const candidates = rollout.completions.flatMap(({ finishReason, completionIds }, index) =>
     completionIds.length === 0 || (stage.maskTruncated && finishReason === 'length') ? [] : [index],
   )
   if (!stage.pad) return { indices: candidates, metrics: {} }
+  const advantages = sequenceAdvantages(rollout.advantages)
+  const correct = correctness(rollout, advantages)
   const { indices, metrics } = selectByAdvantage(
     candidates.map((index) => advantages[index] as number),
     padSettings(stage.pad, step, stage.steps),
     createRandom(seed, 'pad', stage.name, step),
+    candidates.map((index) => correct[index] as boolean),
   )
   return { indices: indices.map((index) => candidates[index] as number), metrics }
 }
 
-function tokenBatch<Prompt>(batch: Batch<Prompt>, indices: readonly number[]): TokenBatch<Prompt> {
-  const sequences = indices.map((index) => {
-    const { requestIndex, completionIds } = batch.completions[index] as Completion
-    return { prompt: (batch.examples[requestIndex] as RlExample<Prompt>).prompt, completionIds }
-  })
-  return { sequences, temperature: batch.temperature, vocabulary: 'sampling' }
-}
-
-const lengthsOf = <Prompt>(batch: Batch<Prompt>, indices: readonly number[]) =>
-  indices.map((index) => batch.lengths[index] as number)
-
-/** Micro-batches of some completions, as indices of completions. */
-function pieces<Prompt>(batch: Batch<Prompt>, indices: readonly number[], tokens: number): number[][] {
-  return microBatches(lengthsOf(batch, indices), tokens).map((piece) =>
-    piece.map((position) => indices[position] as number),
-  )
-}
-
-/** Log-probs of the given completions without gradient, by index of completion. */
-async function scoreAll<Prompt>(
-  batch: Batch<Prompt>,
+/** The optimizer batches of a step: μ passes, each shuffled anew and cut into `updatesPerStep`. */
+function optimizerBatches<Prompt>(
+  stage: RlStage<Prompt>,
   indices: readonly number[],
-  budget: MemoryBudget,
-  score: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>,
-): Promise<ReadonlyMap<number, Float32Array>> {
-  const distinct = [...new Set(indices)]
-  return budget.fit(lengthsOf(batch, distinct), async (tokens) => {
-    const found = new Map<number, Float32Array>()
-    for (const piece of pieces(batch, distinct, tokens)) {
-      const { logProbs } = await score(tokenBatch(batch, piece))
-      piece.forEach((index, position) => found.set(index, logProbs[position] as Float32Array))
-    }
-    return found
-  })
+  { seed, step }: StepPosition,
+): number[][] {
+  return Array.from({ length: stage.innerEpochs ?? 1 }, (_, epoch) => {
+    const random = createRandom(seed, 'updates', stage.name, step, ...(epoch > 0 ? [epoch] : []))
+    return evenParts(shuffle(indices, random), stage.updatesPerStep ?? 1)
+  }).flat()
 }
 
-const pick = (values: ReadonlyMap<number, Float32Array>, indices: readonly number[]): LogProbs =>
-  indices.map((index) => values.get(index) as Float32Array)
-
-function lossSettings<Prompt>(stage: RlStage<Prompt>, entropyCoefficient: number): PolicyLossSettings {
+function lossSettings<Prompt>(
+  stage: RlStage<Prompt>,
+  klCoefficient: number,
+  entropyCoefficient: number,
+): PolicyLossSettings {
+  const { loss, kl, correction, offPolicyThreshold } = stage
   return {
     clip: stage.clip ?? DEFAULT_CLIP,
     aggregation: stage.aggregation ?? 'token-mean',
-    ...(stage.kl ? { kl: stage.kl } : {}),
+    ...(loss ? { objective: loss } : {}),
+    // Inside the reward it has been taken off already; here it is only measured.
+    ...(kl ? { kl: { ...kl, coefficient: kl.in === 'reward' ? 0 : klCoefficient } } : {}),
     ...(entropyCoefficient > 0
       ? { entropy: { coefficient: entropyCoefficient, kind: stage.entropy?.kind ?? 'true-entropy' } }
+      : {}),
+    ...(correction ? { correction } : {}),
+    ...(offPolicyThreshold === undefined ? {} : { offPolicyThreshold }),
+  }
+}
+
+/** What the loss of one optimizer batch reads besides its log-probs, by position in the batch. */
+interface UpdateInputs {
+  readonly denominators: Denominators
+  readonly inputs: Omit<PolicyLossInputs, 'logProbs' | 'entropies'>
+}
+
+/** Local batches of `local-token-mean`: groups, or so many sequences in a row. */
+function localBatches<Prompt>(
+  { localBatch = 'group', groupSize }: RlStage<Prompt>,
+  part: readonly number[],
+): readonly number[] {
+  return part.map((index, position) => Math.floor(localBatch === 'group' ? index / groupSize : position / localBatch))
+}
+
+/** Tokens the objective picks or leaves out, by comparing all tokens of the batch under the present policy. */
+function tokenSelection<Prompt>(
+  stage: RlStage<Prompt>,
+  part: readonly number[],
+  advantages: Rollout<Prompt>['advantages'],
+  { logProbs, entropies }: CompletionScores,
+  random: Random,
+): Pick<PolicyLossInputs, 'tokenFactors' | 'pickedTokens'> {
+  const { loss = DEFAULT_OBJECTIVE, highEntropyShare = 1 } = stage
+  const of = (values: ReadonlyMap<number, Float32Array>) => part.map((index) => values.get(index) as Float32Array)
+  const own = part.map((index) => advantages[index] as number | Float64Array)
+  return {
+    ...(highEntropyShare < 1 ? { tokenFactors: highEntropyMask(of(entropies), highEntropyShare) } : {}),
+    ...(needsCovariance(loss)
+      ? { pickedTokens: selectCovariance(of(logProbs), own, loss as CovarianceRule, random) }
       : {}),
   }
 }
 
-/** The part of one update that is made of the completions `piece`. */
-function microBatch<Prompt>(
-  batch: Batch<Prompt>,
-  piece: readonly number[],
-  settings: PolicyLossSettings,
-  denominators: Denominators,
-  old: ReadonlyMap<number, Float32Array> | null,
-  reference: ReadonlyMap<number, Float32Array> | null,
-  report: (sums: PolicyLossSums, scores: TokenScores) => void,
-): MicroBatch<Prompt> {
+const comparesTokens = <Prompt>({ loss = DEFAULT_OBJECTIVE, highEntropyShare = 1 }: RlStage<Prompt>) =>
+  needsCovariance(loss) || highEntropyShare < 1
+
+/** Everything of a step that its optimizer batches share. */
+interface Learning<Prompt> {
+  readonly batch: ScorableBatch<Prompt>
+  readonly stage: RlStage<Prompt>
+  readonly rollout: Rollout<Prompt>
+  readonly position: StepPosition
+  readonly old: LogProbs
+  readonly reference: LogProbs | null
+  readonly score: (indices: readonly number[]) => Promise<CompletionScores>
+}
+
+/** @param number of the optimizer batch within the step */
+async function updateInputs<Prompt>(
+  { stage, rollout, batch, old, reference, position, score }: Learning<Prompt>,
+  part: readonly number[],
+  number: number,
+): Promise<UpdateInputs> {
+  const { advantages } = rollout
+  const completionOf = (index: number) => batch.completions[index] as Completion
+  const lengths = part.map((index) => completionOf(index).completionIds.length)
+  const local = stage.aggregation === 'local-token-mean' ? localTokenCounts(lengths, localBatches(stage, part)) : null
+  const random = createRandom(position.seed, 'tokens', stage.name, position.step, number)
+  const selection = comparesTokens(stage) ? tokenSelection(stage, part, advantages, await score(part), random) : {}
   return {
-    batch: tokenBatch(batch, piece),
-    loss: (scores) => {
-      const inputs = {
-        ...scores,
-        advantages: piece.map((index) => batch.advantages[index] as number),
-        ...(old ? { oldLogProbs: pick(old, piece) } : {}),
-        ...(reference ? { referenceLogProbs: pick(reference, piece) } : {}),
-      }
-      const result = policyLoss(inputs, settings, denominators)
-      report(result.sums, scores)
-      return result
+    denominators: { ...denominatorsOf(lengths), ...(local ? { localBatches: local.batches } : {}) },
+    inputs: {
+      advantages: part.map((index) => advantages[index] as number | Float64Array),
+      ...(old.size > 0 ? { oldLogProbs: part.map((index) => old.get(index) ?? null) } : {}),
+      ...(reference ? { referenceLogProbs: part.map((index) => reference.get(index) as ArrayLike<number>) } : {}),
+      ...(stage.correction || stage.offPolicyThreshold !== undefined
+        ? { samplerLogProbs: part.map((index) => completionOf(index).logProbs) }
+        : {}),
+      ...(local ? { localTokens: local.tokens } : {}),
+      ...selection,
     },
   }
+}
+
+/** Those elements of every argument that are at the given positions. */
+function at(inputs: UpdateInputs['inputs'], positions: readonly number[]): UpdateInputs['inputs'] {
+  const entries = Object.entries(inputs).map(([name, values]) => [
+    name,
+    positions.map((position) => (values as readonly unknown[])[position]),
+  ])
+  return Object.fromEntries(entries) as UpdateInputs['inputs']
+}
+
+/** The micro-batches of an optimizer batch; `report` is told of each one's loss. */
+function microBatchesOf<Prompt>(
+  { batch }: Learning<Prompt>,
+  part: readonly number[],
+  budget: number,
+  settings: PolicyLossSettings,
+  { inputs, denominators }: UpdateInputs,
+  report: (sums: PolicyLossSums, piece: readonly number[], scores: TokenScores) => void,
+): MicroBatch<Prompt>[] {
+  return pieces(batch, part, budget).map((positions) => {
+    const piece = positions.map((position) => part[position] as number)
+    const own = at(inputs, positions)
+    return {
+      batch: tokenBatch(batch, piece),
+      loss: (scores) => {
+        const result = policyLoss({ ...own, ...scores }, settings, denominators)
+        report(result.sums, piece, scores)
+        return result
+      },
+    }
+  })
+}
+
+/**
+ * Log-probs of the policy that sampled. Replayed completions have theirs from the sampler; the others need none where the
+ * policy changes only once.
+ */
+function oldLogProbs<Prompt>(rollout: Rollout<Prompt>, scored: CompletionScores | null): LogProbs {
+  const old = new Map<number, ArrayLike<number>>(scored?.logProbs ?? [])
+  rollout.completions.forEach(({ logProbs }, index) => {
+    if (rollout.replayed[index]) old.set(index, logProbs)
+  })
+  return old
 }
 
 /** Learns from a rollout. */
@@ -155,67 +253,82 @@ export async function learn<Prompt>(
   stage: RlStage<Prompt>,
   rollout: Rollout<Prompt>,
   position: StepPosition,
-  { updates, ...stepOptions }: LearnOptions,
+  { updates, controllers: before, ...stepOptions }: LearnOptions,
   budget: MemoryBudget,
   clock: Clock,
 ): Promise<LearnOutcome> {
-  const { completions, examples, advantages } = rollout
+  const { completions, examples } = rollout
   const { indices, metrics: padMetrics } = select(stage, rollout, position)
-  const lengths = completions.map(({ requestIndex, completionIds }) => {
-    return policy.promptLength((examples[requestIndex] as RlExample<Prompt>).prompt) + completionIds.length
-  })
-  const tokens = lengths.reduce((total, length) => total + length, 0)
-  if (indices.length === 0) return { tokens, applied: 0, skipped: 0, selected: [], metrics: padMetrics }
+  const batch: ScorableBatch<Prompt> = { completions, examples, temperature: stage.sampling.temperature, policy }
+  const tokens = completions.reduce((total, _, index) => total + sequenceLength(batch, index), 0)
+  if (indices.length === 0) {
+    return { tokens, applied: 0, skipped: 0, selected: [], metrics: padMetrics, controllers: before }
+  }
 
-  const { temperature } = stage.sampling
-  const batch: Batch<Prompt> = { completions, examples, advantages, temperature, lengths }
-  const mixed = shuffle(indices, createRandom(position.seed, 'updates', stage.name, position.step))
-  const parts = evenParts(mixed, stage.updatesPerStep ?? 1)
-  const score = (how: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>) =>
-    clock.time('score', () => scoreAll(batch, indices, budget, how))
-  const old = parts.length > 1 ? await score((some) => policy.score(some)) : null
+  const parts = optimizerBatches(stage, indices, position)
+  const scoreWith = (some: readonly number[], how: (tokens: TokenBatch<Prompt>) => Promise<TokenScores>) =>
+    clock.time('score', () => scoreAll(batch, some, budget, how))
+  const score = (some: readonly number[]) => scoreWith(some, (own) => policy.score(own))
+  const scored = parts.length > 1 ? await score(indices) : null
   const scoreReference = stage.kl && policy.scoreReference?.bind(policy)
-  const reference = scoreReference ? await score(scoreReference) : null
+  const reference = rollout.reference ?? (scoreReference ? (await scoreWith(indices, scoreReference)).logProbs : null)
+  const old = oldLogProbs(rollout, scored)
+  const learning: Learning<Prompt> = { batch, stage, rollout, position, old, reference, score }
 
   const gap = new SamplerGap()
-  if (old) for (const [index, logProbs] of old) gap.add((completions[index] as Completion).logProbs, logProbs)
+  const compare = (index: number, logProbs: ArrayLike<number>) => {
+    if (!rollout.replayed[index]) gap.add((completions[index] as Completion).logProbs, logProbs)
+  }
+  for (const [index, logProbs] of scored?.logProbs ?? []) compare(index, logProbs)
   const reports: StepReport[] = []
   const sums: PolicyLossSums[] = []
+  const klCoefficient = klCoefficientOf(stage, before)
+  let controllers = before
   let coefficient = 0
-  for (const part of parts) {
-    coefficient = stage.entropy ? entropyCoefficient(stage.entropy, updates + reports.length) : 0
-    const settings = lossSettings(stage, coefficient)
-    const denominators = denominatorsOf(part.map((index) => (completions[index] as Completion).completionIds.length))
-    const learn = async (tokens: number) => {
+  for (const [number, part] of parts.entries()) {
+    coefficient = entropyCoefficientOf(stage, controllers, updates + reports.length)
+    const settings = lossSettings(stage, klCoefficient, coefficient)
+    const inputs = await updateInputs(learning, part, number)
+    const attempt = async (budgetTokens: number) => {
       const own: PolicyLossSums[] = []
-      const seen: [number, Float32Array][] = []
-      const microBatches = pieces(batch, part, tokens).map((piece) =>
-        microBatch(batch, piece, settings, denominators, old, reference, (some, { logProbs }) => {
+      const seen: (readonly [number, Float32Array])[] = []
+      const microBatches = microBatchesOf(
+        learning,
+        part,
+        budgetTokens,
+        settings,
+        inputs,
+        (some, piece, { logProbs }) => {
           own.push(some)
-          if (!old) piece.forEach((index, at) => seen.push([index, logProbs[at] as Float32Array]))
-        }),
+          if (!scored) piece.forEach((index, place) => seen.push([index, logProbs[place] as Float32Array]))
+        },
       )
       return { report: await update(policy, microBatches, stepOptions), own, seen }
     }
     const { report, own, seen } = await clock.time('update', () =>
-      budget.fit(lengthsOf(batch, part), learn, discard(policy)),
+      budget.fit(lengthsOf(batch, part), attempt, discard(policy)),
     )
     reports.push(report)
     sums.push(...own)
-    for (const [index, logProbs] of seen) gap.add((completions[index] as Completion).logProbs, logProbs)
+    for (const [index, logProbs] of seen) compare(index, logProbs)
+    const { entropy, tokens: count } = addPolicyLossSums(own)
+    controllers = controllersAfterUpdate(stage, controllers, entropy / count)
   }
   const applied = reports.filter((report) => report.applied).length
+  const lossMetrics = policyLossMetrics(addPolicyLossSums(sums), reports.length)
   return {
     tokens,
     applied,
     skipped: reports.length - applied,
     selected: indices,
+    controllers: controllersAfterStep(stage, controllers, lossMetrics['kl'], completions.length),
     metrics: {
-      ...policyLossMetrics(addPolicyLossSums(sums), reports.length),
+      ...lossMetrics,
       ...padMetrics,
       ...gap.metrics(),
       grad_norm: mean(reports.map(({ gradNorm }) => gradNorm)),
       ...(stage.entropy ? { entropy_coef: coefficient } : {}),
+      ...(stage.kl?.adaptive ? { kl_coef: klCoefficient } : {}),
     },
   }
 }

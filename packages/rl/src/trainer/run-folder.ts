@@ -75,6 +75,18 @@ export class RunFolder {
     return join(this.path, 'checkpoints')
   }
 
+  /** The policy at its best evaluation. */
+  get best(): string {
+    return join(this.path, 'best')
+  }
+
+  /** Every record so far. */
+  readMetrics(): MetricRecord[] {
+    if (!existsSync(this.metrics)) return []
+    const lines = readFileSync(this.metrics, 'utf8').split('\n').slice(0, -1)
+    return lines.map((line) => JSON.parse(line) as MetricRecord)
+  }
+
   /** Whether a run has left records or checkpoints here. */
   get isUsed(): boolean {
     const recorded = [this.metrics, this.samples].some((path) => existsSync(path) && readFileSync(path).length > 0)

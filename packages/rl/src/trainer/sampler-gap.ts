@@ -18,6 +18,7 @@ export class SamplerGap {
   }
 
   metrics(): { readonly [metric: string]: number } {
+    if (this.#tokens === 0) return {}
     return {
       'sampling/sampling_logp_difference/mean': this.#sum / this.#tokens,
       'sampling/sampling_logp_difference/max': this.#max,

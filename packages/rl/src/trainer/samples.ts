@@ -1,6 +1,7 @@
 /** What a policy wrote in one step, told per prompt. */
 import type { RlExample } from '../types.js'
 import type { CompletionSample, StepSamples } from './records.js'
+import { sequenceAdvantages } from './rl-step.js'
 import type { Rollout } from './rollout.js'
 
 /** Joins completions with what became of them. */
@@ -12,13 +13,14 @@ export function stepSamples<Prompt>(
 ): StepSamples<Prompt> {
   const uses = new Map<number, number>()
   for (const index of selected) uses.set(index, (uses.get(index) ?? 0) + 1)
+  const perSequence = sequenceAdvantages(advantages)
   const all = completions.map(({ text, completionIds, finishReason }, index): CompletionSample => ({
     text,
     tokens: completionIds.length,
     finishReason,
     reward: rewards.rewards[index] ?? null,
     scores: Object.fromEntries(rewards.functions.map(({ name, scores }) => [name, scores[index] ?? null])),
-    advantage: advantages[index] as number,
+    advantage: perSequence[index] as number,
     selected: uses.get(index) ?? 0,
   }))
   return {

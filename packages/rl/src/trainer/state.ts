@@ -3,7 +3,9 @@
  * and step, so they are not in here.
  */
 import type { JsonValue } from '../types.js'
+import { noControllers, type Controllers } from './controllers.js'
 import type { Evaluation } from './records.js'
+import type { SavedGroup } from './replay.js'
 import type { RecordCounts } from './run-folder.js'
 import { freshStopState, type StopState } from './stop-rule.js'
 
@@ -37,8 +39,21 @@ export interface StageProgress {
   readonly stop: StopState
   /** Most tokens of a micro-batch, once memory has run out; null: as the stage says. Absent in older checkpoints. */
   readonly tokensPerMicroBatch?: number | null
+  /** Coefficients that adapt. */
+  readonly controllers: Controllers
+  /** Groups kept for replay. */
+  readonly replay: readonly SavedGroup[]
   /** Set when the stage is over but what follows it (evaluation, next stage) has not begun. */
   readonly ended: { readonly end: StageEnd; readonly reason: string } | null
+}
+
+/** The best value of the metric that is watched for it, and where it was. */
+export interface BestCheckpoint {
+  readonly metric: string
+  readonly value: number
+  readonly stage: string
+  readonly step: number
+  readonly globalStep: number
 }
 
 export interface TrainerState {
@@ -59,6 +74,7 @@ export interface TrainerState {
   readonly records: RecordCounts
   readonly evaluations: readonly Evaluation[]
   readonly finished: readonly StageReport[]
+  readonly best: BestCheckpoint | null
 }
 
 export const freshProgress: StageProgress = {
@@ -69,6 +85,8 @@ export const freshProgress: StageProgress = {
   cursor: null,
   stop: freshStopState,
   tokensPerMicroBatch: null,
+  controllers: noControllers,
+  replay: [],
   ended: null,
 }
 
@@ -87,6 +105,7 @@ export function freshState(seed: number, stageNames: readonly string[]): Trainer
     records: { metrics: 0, samples: 0 },
     evaluations: [],
     finished: [],
+    best: null,
   }
 }
 
@@ -102,4 +121,10 @@ export function checkSameRun(state: TrainerState, seed: number, stageNames: read
   if (version !== 1) refuse('format version', version, 1)
   if (state.seed !== seed) refuse('seed', state.seed, seed)
   if (state.stageNames.join('\n') !== stageNames.join('\n')) refuse('list of stages', state.stageNames, stageNames)
+}
+
+/** A saved state with what later versions added filled in. */
+export function completeState(saved: TrainerState): TrainerState {
+  const { seed, stageNames } = saved
+  return { ...freshState(seed, stageNames), ...saved, progress: { ...freshProgress, ...saved.progress } }
 }

@@ -4,10 +4,11 @@
  */
 import { readFile, mkdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
+import { withAlgorithm } from '../algorithms.js'
 import { scheduleValue } from '../schedules.js'
 import type { JsonValue, Policy, RlExample } from '../types.js'
-import { checkStages } from './check-stages.js'
-import { latestCheckpoint, writeCheckpoint } from './checkpoint.js'
+import { checkStages, referenceOf } from './check-stages.js'
+import { checkpointPath, latestCheckpoint, removeCheckpointsAfter, writeCheckpoint } from './checkpoint.js'
 import { Clock } from './clock.js'
 import { isDeviceLost } from './device-errors.js'
 import { DivergenceError } from './divergence.js'
@@ -20,13 +21,32 @@ import type {
   MetricRecord,
   StepSamples,
 } from './records.js'
+import { freshControllers, klCoefficientOf } from './controllers.js'
+import { firstStepNotes } from './explanations.js'
+import type { TrainLogger } from './logger.js'
+import { ReplayBuffer } from './replay.js'
 import { learn } from './rl-step.js'
-import { rollOut } from './rollout.js'
+import { drawExamples, rollOut } from './rollout.js'
 import { RunFolder } from './run-folder.js'
 import { stepSamples } from './samples.js'
 import { sftStep } from './sft-step.js'
-import { DEFAULT_TOKENS_PER_MICRO_BATCH, type RlStage, type SftStage, type Stage } from './stages.js'
-import { checkSameRun, freshProgress, freshState, type StageEnd, type StageReport, type TrainerState } from './state.js'
+import {
+  DEFAULT_CORRECTION,
+  DEFAULT_TOKENS_PER_MICRO_BATCH,
+  type RlStage,
+  type SftStage,
+  type Stage,
+} from './stages.js'
+import {
+  checkSameRun,
+  completeState,
+  freshProgress,
+  freshState,
+  type BestCheckpoint,
+  type StageEnd,
+  type StageReport,
+  type TrainerState,
+} from './state.js'
 import type { StepOutcome } from './step-outcome.js'
 import { watch } from './stop-rule.js'
 
@@ -49,6 +69,19 @@ export interface TrainHooks<Prompt> {
   readonly onCheckpoint?: (path: string) => void | Promise<void>
   /** Something is wrong that the run survives, such as a damaged checkpoint. */
   readonly onWarning?: (message: string) => void
+  /** Answers to what the numbers of the first rl step make people ask. Once per run. */
+  readonly onNote?: (message: string) => void
+}
+
+/** Which checkpoint is the best, by a metric of the evaluations. */
+export interface BestRule {
+  /** Such as `eval/accuracy`. */
+  readonly metric: string
+  readonly mode: 'max' | 'min'
+  /** A new best is better by more than this. Default 0. */
+  readonly minDelta?: number
+  /** Loads the best one into the policy when the run is over. Default false. */
+  readonly restore?: boolean
 }
 
 export interface TrainOptions<Prompt> {
@@ -68,6 +101,10 @@ export interface TrainOptions<Prompt> {
   }
   /** Steps of a stage between evaluations. Absent: only before the first stage and after every stage. */
   readonly evaluateEvery?: number
+  /** The policy at its best evaluation is kept in `best/` of the run folder. Absent: none. */
+  readonly best?: BestRule
+  /** Told of every record and every rollout beside `metrics.jsonl`; see `csvLogger`, `tensorBoardLogger`, `tableLogger`. */
+  readonly loggers?: readonly TrainLogger<Prompt>[]
   /** Optimizer steps in a row that may be lost to values that are not finite; the last of them ends the run. Default 3. */
   readonly maxSkippedSteps?: number
   /**
@@ -94,6 +131,8 @@ export interface TrainResult {
   /** Finished stages, those before a resume included. */
   readonly stages: readonly StageReport[]
   readonly evaluations: readonly Evaluation[]
+  /** The best evaluation by `best.metric`; null without that option or any value. */
+  readonly best: BestCheckpoint | null
 }
 
 /** Records shown when a run diverges. */
@@ -104,17 +143,30 @@ const defaultPromptText = <Prompt>({ prompt, row }: RlExample<Prompt>): string =
   return typeof row['question'] === 'string' ? row['question'] : ''
 }
 
+/** Stages with what their algorithm and the policy imply filled in. */
+function resolvedStages<Prompt>({ stages, policy }: TrainOptions<Prompt>): Stage<Prompt>[] {
+  return stages.map((stage) => {
+    if (stage.kind === 'sft') return stage
+    const own = withAlgorithm(stage)
+    const elsewhere = 'samplesElsewhere' in policy && policy.samplesElsewhere === true
+    return elsewhere && own.correction === undefined ? { ...own, correction: DEFAULT_CORRECTION } : own
+  })
+}
+
 class Run<Prompt> {
   readonly #options: TrainOptions<Prompt>
   readonly #policy: Policy<Prompt>
   readonly #hooks: TrainHooks<Prompt>
   readonly #folder: RunFolder | null
+  readonly #stages: readonly Stage<Prompt>[]
   #state: TrainerState
   #budget!: MemoryBudget
   #recent: readonly MetricRecord[] = []
+  #replay: ReplayBuffer<Prompt> | null = null
 
   constructor(options: TrainOptions<Prompt>, policy: Policy<Prompt>, folder: RunFolder | null, state: TrainerState) {
     this.#options = options
+    this.#stages = resolvedStages(options)
     this.#policy = policy
     this.#hooks = options.hooks ?? {}
     this.#folder = folder
@@ -123,7 +175,7 @@ class Run<Prompt> {
 
   /** Runs all stages that are left. */
   async stages(): Promise<TrainResult> {
-    const { stages } = this.#options
+    const stages = this.#stages
     const first = stages[this.#state.stage]
     if (first && this.#state.globalStep === 0 && !this.#aborted) await this.#evaluate(first, 'before')
     while (this.#state.stage < stages.length) {
@@ -132,6 +184,10 @@ class Run<Prompt> {
       while (this.#state.progress.ended === null && !this.#aborted) await this.#step(stage)
       if (this.#state.globalStep > 0) await this.#save(stage)
       if (this.#aborted || !(await this.#leave(stage))) return this.#result(true)
+    }
+    const { best } = this.#state
+    if (this.#options.best?.restore && best && this.#folder) {
+      await this.#policy.load(join(checkpointPath(this.#folder.best, best.globalStep), 'policy'))
     }
     return this.#result(false)
   }
@@ -146,18 +202,25 @@ class Run<Prompt> {
   }
 
   #result(interrupted: boolean): TrainResult {
-    const { globalStep, finished, evaluations } = this.#state
-    return { interrupted, globalStep, stages: finished, evaluations }
+    const { globalStep, finished, evaluations, best } = this.#state
+    return { interrupted, globalStep, stages: finished, evaluations, best }
   }
 
   async #enter(stage: Stage<Prompt>): Promise<void> {
     const { progress } = this.#state
     this.#budget = this.#budgetOf(stage)
     if (stage.trainable) this.#policy.setTrainable(stage.trainable)
-    if (progress.step > 0) return stage.data.restore(progress.cursor)
+    this.#replay = stage.kind === 'rl' && stage.replay ? new ReplayBuffer(stage.replay) : null
+    if (progress.step > 0) {
+      stage.data.restore(progress.cursor)
+      if (stage.kind === 'rl') await this.#replay?.restore(progress.replay, stage.data)
+      return
+    }
     if (progress.ended) return
     if (stage.resetOptimizer ?? true) await this.#policy.resetOptimizer()
-    if (stage.kind === 'rl' && stage.kl) await this.#policy.snapshotReference?.()
+    if (stage.kind !== 'rl') return
+    this.#state = { ...this.#state, progress: { ...progress, controllers: freshControllers(stage) } }
+    if (stage.kl && stage.kl.reference !== 'base') await this.#policy.snapshotReference?.()
   }
 
   /** How large micro-batches may be, as the stage says or as memory allowed so far. */
@@ -218,6 +281,8 @@ class Run<Prompt> {
         applied: progress.applied + applied,
         seconds: progress.seconds + clock.elapsed,
         cursor: stage.data.state(),
+        controllers: done.controllers ?? progress.controllers,
+        replay: this.#replay?.state() ?? [],
       },
     }
     await this.#record(stage, {
@@ -228,6 +293,7 @@ class Run<Prompt> {
       ...(stage.kind === 'rl' && stage.pad ? { 'pad/num_empty_batches': this.#state.emptySelections } : {}),
       ...clock.metrics(),
     })
+    this.#explain(stage)
     if (lost >= (this.#options.maxSkippedSteps ?? 3)) throw new DivergenceError(stage.name, step, lost, this.#recent)
     await this.#afterStep(stage)
   }
@@ -262,19 +328,28 @@ class Run<Prompt> {
 
   async #rl(stage: RlStage<Prompt>, clock: Clock): Promise<StepOutcome | 'no-data' | 'dropped'> {
     const { signal, promptText = defaultPromptText, seed = 0 } = this.#options
-    const examples = await clock.time('data', async () => stage.data.next(stage.promptsPerStep))
+    const examples = await clock.time('data', () => drawExamples(stage.data, stage.promptsPerStep))
     if (examples.length === 0) return 'no-data'
     const position = { seed, step: this.#state.progress.step + 1 }
+    const { controllers, updates } = this.#state.progress
+    const klCoefficient = klCoefficientOf(stage, controllers)
+    const policy = this.#policy
+    const replay = this.#replay
+    const budget = this.#budget
     let rollout
     try {
-      rollout = await rollOut(this.#policy, stage, examples, position, promptText, clock, signal)
+      rollout = await rollOut(
+        { policy, stage, position, promptText, replay, klCoefficient, budget, clock, signal },
+        examples,
+      )
     } catch (thrown) {
       // Nothing was learnt yet, so the step can be done again after a resume.
       if (this.#aborted) return 'dropped'
       throw thrown
     }
-    const options = { ...this.#stepOptions(stage), updates: this.#state.progress.updates }
-    const outcome = await learn(this.#policy, stage, rollout, position, options, this.#budget, clock)
+    const options = { ...this.#stepOptions(stage), updates, controllers }
+    const outcome = await learn(policy, stage, rollout, position, options, this.#budget, clock)
+    stage.data.observe?.(rollout.outcomes)
     const samples = stepSamples(rollout, outcome.selected, stage.groupSize, {
       stage: stage.name,
       step: position.step,
@@ -282,6 +357,16 @@ class Run<Prompt> {
     })
     await this.#recordSamples(samples)
     return { ...outcome, metrics: { ...rollout.metrics, ...outcome.metrics } }
+  }
+
+  /** After the first rl step of a run: what its numbers mean. */
+  #explain(stage: Stage<Prompt>): void {
+    const { onNote } = this.#hooks
+    const { progress, finished } = this.#state
+    const record = this.#recent.at(-1)
+    if (!onNote || !record || stage.kind !== 'rl' || progress.step !== 1) return
+    if (finished.some(({ kind }) => kind === 'rl')) return
+    for (const note of firstStepNotes(stage, record)) onNote(note)
   }
 
   async #recordSamples(samples: StepSamples<Prompt>): Promise<void> {
@@ -292,6 +377,7 @@ class Run<Prompt> {
       this.#count('samples')
     }
     await this.#hooks.onSamples?.(samples)
+    for (const logger of this.#options.loggers ?? []) await logger.samples?.(samples)
   }
 
   async #record(stage: Stage<Prompt>, metrics: { readonly [metric: string]: string | number }): Promise<void> {
@@ -306,6 +392,7 @@ class Run<Prompt> {
       if (reason !== null) this.#end('stop-rule', reason)
     }
     await this.#hooks.onMetrics?.(record)
+    for (const logger of this.#options.loggers ?? []) await logger.record?.(record)
   }
 
   #count(file: 'metrics' | 'samples'): void {
@@ -334,7 +421,25 @@ class Run<Prompt> {
     const metrics = Object.entries(result.metrics).map(([name, value]) => [`eval/${name}`, value] as const)
     this.#state = { ...this.#state, evaluations: [...this.#state.evaluations, { ...request, ...result }] }
     await this.#record(stage, { phase, ...Object.fromEntries(metrics), 'time/evaluation': clock.elapsed })
+    await this.#keepBest(stage, Object.fromEntries(metrics))
     return true
+  }
+
+  /** Keeps the policy when an evaluation was the best so far. */
+  async #keepBest(stage: Stage<Prompt>, metrics: { readonly [metric: string]: number }): Promise<void> {
+    const { best: rule } = this.#options
+    const value = rule ? metrics[rule.metric] : undefined
+    if (!rule || value === undefined || !Number.isFinite(value)) return
+    const { globalStep, progress, best } = this.#state
+    const sign = rule.mode === 'max' ? 1 : -1
+    if (best && !(sign * (value - best.value) > (rule.minDelta ?? 0))) return
+    const { metric } = rule
+    this.#state = { ...this.#state, best: { metric, value, stage: stage.name, step: progress.step, globalStep } }
+    if (!this.#folder) return
+    await writeCheckpoint(this.#folder.best, globalStep, 1, async (target) => {
+      await mkdir(join(target, 'policy'))
+      await this.#policy.save(join(target, 'policy'))
+    })
   }
 
   async #save(stage: Stage<Prompt>): Promise<void> {
@@ -367,9 +472,12 @@ async function restore<Prompt>(
   const path = await latestCheckpoint(folder.checkpoints, warn)
   if (path === null) {
     folder.rewind(fresh.records)
+    await removeCheckpointsAfter(folder.best, -1)
     return fresh
   }
-  const state = JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8')) as TrainerState
+  const state = completeState(JSON.parse(await readFile(join(path, 'trainer.json'), 'utf8')) as TrainerState)
+  // What was the best later will be found again; kept, it would be taken for the best of now.
+  await removeCheckpointsAfter(folder.best, state.globalStep)
   checkSameRun(state, fresh.seed, fresh.stageNames, path)
   await policy.load(join(path, 'policy'))
   const records = folder.rewind(state.records)
@@ -389,9 +497,9 @@ async function restore<Prompt>(
  * @throws {DivergenceError} after `maxSkippedSteps` optimizer steps in a row with values that are not finite
  */
 export async function train<Prompt>(options: TrainOptions<Prompt>): Promise<TrainResult> {
-  const { stages, seed = 0, runDirectory, resume = false, hooks } = options
+  const { stages, seed = 0, runDirectory, resume = false, hooks, loggers = [] } = options
   const { policy } = options
-  checkStages(stages, policy)
+  checkStages(resolvedStages(options), referenceOf(policy))
   for (const [name, value] of Object.entries({ ...options.checkpoints, evaluateEvery: options.evaluateEvery })) {
     if (value !== undefined && !(Number.isInteger(value) && value >= 1)) {
       throw new RangeError(`${name} is ${value}; allowed: an integer ≥ 1.`)
@@ -418,17 +526,28 @@ export async function train<Prompt>(options: TrainOptions<Prompt>): Promise<Trai
       : { stage: stage.name, step: state.progress.step, globalStep: state.globalStep },
   )
   const losses = new LostDevices(options)
+  const startLoggers = async (globalStep: number) => {
+    const history = { records: folder?.readMetrics() ?? [], globalStep }
+    for (const logger of loggers) await logger.start?.(history)
+  }
   const goOn = async (next: Policy<Prompt>) => {
     stages.forEach(({ data }, index) => data.restore(cursors[index] as JsonValue))
-    return new Run(options, next, folder, folder ? await restore(options, next, folder, fresh) : fresh)
+    const restored = folder ? await restore(options, next, folder, fresh) : fresh
+    await startLoggers(restored.globalStep)
+    return new Run(options, next, folder, restored)
   }
+  await startLoggers(state.globalStep)
   let run = new Run(options, policy, folder, state)
-  for (;;) {
-    try {
-      return await run.stages()
-    } catch (error) {
-      run = await losses.replace(error, run.globalStep, goOn)
+  try {
+    for (;;) {
+      try {
+        return await run.stages()
+      } catch (error) {
+        run = await losses.replace(error, run.globalStep, goOn)
+      }
     }
+  } finally {
+    for (const logger of loggers) await logger.close?.()
   }
 }
 
