@@ -63,7 +63,12 @@ function judge(test) {
   const options = optionsOf(config ?? {})
   const { equal, reason } = form === 'bare' ? isEquivalent(gold, pred, options) : verify(gold, pred, options)
   const ms = performance.now() - start
-  return { equal, reason, ms, ...(test.expected === undefined || test.expected === null ? {} : { ok: equal === Boolean(test.expected) }) }
+  return {
+    equal,
+    reason,
+    ms,
+    ...(test.expected === undefined || test.expected === null ? {} : { ok: equal === Boolean(test.expected) }),
+  }
 }
 
 /** The quickest of a few equal runs: what else the machine does is not the verdict's time. */

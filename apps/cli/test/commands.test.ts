@@ -53,7 +53,7 @@ describe('train', () => {
       'stages.mrl.rewards=[{ use: ./reward.js#shares }]',
       /Stage 'mrl'.*exports: digitShare/,
     ],
-    ['a model that is nowhere', 'model={ path: ./none }', /model\.path: .*none is not a model folder/],
+    ['a model that is nowhere', 'model={ path: ./none }', /model: There is no folder .*none/],
     [
       'data that is nowhere',
       'stages.mrl.data=[{ source: file, path: none.jsonl }]',
