@@ -101,10 +101,10 @@ it.each([
   [['train'], /missing required args/],
   [['train', fixture('tiny.yaml'), '--resme'], /[Uu]nknown option.*--resme/],
   [['eval', 'none', '--task', 'digits-imag'], /no such task.*Did you mean 'digits-image'/],
-  [['eval', 'none', '--task', 'gsm8k'], /no model folder none/],
+  [['eval', 'none', '--task', 'gsm8k'], /no folder none.*not whole in the cache/],
   [['generate', 'none', 'hello', '--top-p', '2'], /--top-p 2 is not allowed.*from/],
 ])('explains %j', async (args, expected) => {
-  const { code, stderr } = await run(args)
+  const { code, stderr } = await run(args, { HF_HUB_OFFLINE: '1' })
   expect(code).toBe(1)
   expect(stderr).toMatch(expected)
 })

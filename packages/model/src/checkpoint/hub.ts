@@ -156,7 +156,7 @@ async function cached(
   const commit = await repository.commit(revision)
   if (commit && usable(await repository.files(commit))) return repository.snapshot(commit)
   throw new ConfigError(
-    `${id}@${revision} is not whole in the cache (${repository.snapshot(commit ?? '')}), and ${why}. ` +
+    `There is no folder ${id}, and the model ${id}@${revision} is not whole in the cache (${repository.snapshot(commit ?? '')}), and ${why}. ` +
       `Download it where there is a network, or give a folder.`,
   )
 }
