@@ -13,7 +13,7 @@ const [depth, pitch] = [4, 5]
 const scores = (target: string, own: AttentionMatrix, other: AttentionMatrix) => `
 for (var start = 0u; start < ${own.width}; start += ${depth}u) {
   workgroupBarrier();
-  for (var e = lidx; e < ${size * depth}u; e += ${invocations}u) {
+  for (var e = lidx; e < params.four * ${(size * depth) / 4}u; e += ${invocations}u) {
     let row = e / ${depth}u;
     let d = e % ${depth}u;
     var x = vec4<f32>();
@@ -26,7 +26,7 @@ for (var start = 0u; start < ${own.width}; start += ${depth}u) {
     staged[${size * pitch}u + row * ${pitch}u + d] = y;
   }
   workgroupBarrier();
-  for (var d = 0u; d < ${depth}u; d++) {
+  for (var d = 0u; d < params.four; d++) {
     ${each(4, (j) => `let y${j} = staged[${size * pitch}u + (lane * 4u + ${j}u) * ${pitch}u + d];`)}
     ${each(rows, (r) => `{ let x = staged[(team * ${rows}u + ${r}u) * ${pitch}u + d]; ${target}${r} += vec4<f32>(${list(4, (j) => `dot(x, y${j})`).join(', ')}); }`)}
   }
@@ -40,7 +40,7 @@ const reduce = (name: string, operation: 'max' | 'sum') => {
   staged[lidx] = vec4<f32>(${values});
   workgroupBarrier();
   var all = staged[team * ${across}u];
-  for (var k = 1u; k < ${across}u; k++) { all = ${merge}; }
+  for (var k = 1u; k < params.four * ${across / 4}u; k++) { all = ${merge}; }
   ${components.map((c, r) => `${name}${r} = all.${c};`).join('\n')}
 }`
 }
@@ -54,7 +54,7 @@ ${each(
   groupsOf(columns),
   (g) => `
 workgroupBarrier();
-for (var e = lidx; e < ${size * across}u; e += ${invocations}u) {
+for (var e = lidx; e < params.four * ${(size * across) / 4}u; e += ${invocations}u) {
   staged[e] = load_${other.name}(${other.row(`min(first + e / ${across}u, last)`)} + min(${g * across}u + e % ${across}u, ${other.width} - 1u));
 }
 workgroupBarrier();

@@ -3,12 +3,13 @@
  * `flash-attention.ts` over rows of the same tensors; a composition of two matmuls and the masked softmax, which keeps
  * the probabilities for the gradient, is its plain twin and takes the head sizes the kernels do not.
  */
+import type { Device } from '../../device/device.js'
 import { ShapeError } from '../../device/errors.js'
 import type { Tensor } from '../../graph/tensor.js'
 import { isContiguous } from '../../graph/shape.js'
 import { matmul } from '../matmul.js'
 import { reshape, transpose } from '../view.js'
-import { AttentionPlan, type AttentionSequence } from './attention-plan.js'
+import { AttentionPlan } from './attention-plan.js'
 import { isFusedHeadSize, planAttention, type RowSegments } from './flash-attention.js'
 import { checkSegments, maskedSoftmax, type MaskOptions } from './softmax.js'
 
@@ -59,24 +60,41 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     : byRows(q, k, v, options, null)
 }
 
-function planOf(q: Tensor, sequences: readonly AttentionSequence[], { causal = false, queryOffset = 0 }: MaskOptions) {
-  const placed = causal ? sequences.map((sequence) => ({ ...sequence, queryOffset })) : sequences
-  return new AttentionPlan(q.device, placed, { causal })
+/** Plans of recent shapes: layers and steps repeat them. */
+const plans = new WeakMap<Device, Map<string, AttentionPlan>>()
+const KEPT_PLANS = 16
+
+/** The plan of a shape: `sequences` sequences of `queries` rows, sequence i over block ⌊i / shared⌋ of `keys` rows. */
+function planOf(
+  device: Device,
+  shape: { readonly sequences: number; readonly shared: number; readonly queries: number; readonly keys: number },
+  { causal = false, queryOffset = 0 }: MaskOptions,
+): AttentionPlan {
+  const { sequences, shared, queries, keys } = shape
+  const kept = plans.get(device) ?? new Map<string, AttentionPlan>()
+  plans.set(device, kept)
+  const key = [sequences, shared, queries, keys, causal ? queryOffset : 'all'].join(':')
+  const known = kept.get(key)
+  if (known) return known
+  const list = Array.from({ length: sequences }, (_, index) => ({
+    queries: { start: index * queries, length: queries },
+    keys: { start: Math.floor(index / shared) * keys, length: keys },
+    ...(causal ? { queryOffset } : {}),
+  }))
+  const plan = new AttentionPlan(device, list, { causal })
+  const [oldest] = kept.keys()
+  if (kept.size >= KEPT_PLANS && oldest !== undefined) kept.delete(oldest)
+  kept.set(key, plan)
+  return plan
 }
 
 /** Every head of every row of the batch is a sequence: what lies heads first is read as it lies. */
 function byHeads(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Tensor {
   const [batch = 0, heads = 0, queries = 0] = q.shape
   const [, keyHeads = 1, keys = 0] = k.shape
-  const sequences = Array.from({ length: batch * heads }, (_, index) => {
-    const keyHead = Math.floor(index / (heads / keyHeads))
-    return {
-      queries: { start: index * queries, length: queries },
-      keys: { start: keyHead * keys, length: keys },
-    }
-  })
   const rows = (x: Tensor) => reshape(x, [-1, 1, x.shape[3] ?? 0])
-  const plan = planOf(q, sequences, options)
+  const shape = { sequences: batch * heads, shared: heads / keyHeads, queries, keys }
+  const plan = planOf(q.device, shape, options)
   const mixed = planAttention(rows(q), rows(k), rows(v), { ...flashOptions(options), plan, segments: null })
   return reshape(mixed, [batch, heads, queries, v.shape[3] ?? 0])
 }
@@ -85,13 +103,9 @@ function byHeads(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): Te
 function byRows(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions, segments: RowSegments | null): Tensor {
   const [batch = 0, heads = 0, queries = 0] = q.shape
   const keys = k.shape[2] ?? 0
-  const sequences = Array.from({ length: batch }, (_, row) => ({
-    queries: { start: row * queries, length: queries },
-    keys: { start: row * keys, length: keys },
-  }))
   const rows = (x: Tensor) =>
     x.permute([0, 2, 1, 3]).reshape([batch * (x.shape[2] ?? 0), x.shape[1] ?? 0, x.shape[3] ?? 0])
-  const plan = planOf(q, sequences, options)
+  const plan = planOf(q.device, { sequences: batch, shared: 1, queries, keys }, options)
   const mixed = planAttention(rows(q), rows(k), rows(v), { ...flashOptions(options), plan, segments })
   return mixed.reshape([batch, queries, heads, v.shape[3] ?? 0]).permute([0, 2, 1, 3])
 }
