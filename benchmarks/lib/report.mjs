@@ -2,7 +2,8 @@
  * From measurements to what is printed and written. A time is the median in milliseconds of one step; a ratio above 1
  * means that ours is the faster. The roofline is the fraction of what the adapter was seen to do in the same run: of the
  * best multiply-add rate for work counted in operations, of the best copy rate for work counted in bytes. Those are the
- * best of many runs, so it is the least time that is set against them.
+ * best of many runs, so it is the least time that is set against them, by the clock they were taken with: on a software
+ * GPU that is CPU time.
  */
 
 /** Libraries that compute through WebGPU; the others are shown, and not what the ratio compares with. */
@@ -48,7 +49,7 @@ export function record(spec, results, rooflines) {
     peers,
     unit: 'ms',
     ratioToBest: ours === null || bestPeer === null ? null : bestPeer / ours,
-    roofline: fraction(spec.work ?? {}, results.ours?.wall?.min ?? null, rooflines),
+    roofline: fraction(spec.work ?? {}, results.ours?.[rooflines.clock ?? 'wall']?.min ?? null, rooflines),
     ...(spec.work?.flops === undefined || ours === null ? {} : { gflops: spec.work.flops / (ours * 1e6) }),
     ...(spec.work?.bytes === undefined || ours === null ? {} : { gbytes: spec.work.bytes / (ours * 1e6) }),
     spread,

@@ -43,7 +43,7 @@ export async function runSession(options, peers) {
       'Times: median (least–most) of one step in milliseconds. Ratio: best WebGPU peer over ours, of medians.',
     )
     console.log(
-      `Roofline: least time against the most seen in this run, ${rooflines.gflops.toFixed(1)} GFLOP/s ` +
+      `Roofline: least ${rooflines.clock} time against the most seen in this run, ${rooflines.gflops.toFixed(1)} GFLOP/s ` +
         `(${rooflines.gflopsVariant}) and ${rooflines.gbytes.toFixed(1)} GB/s (${rooflines.gbytesVariant}).`,
     )
     for (const reason of reasons(records)) console.log(`- ${reason}`)

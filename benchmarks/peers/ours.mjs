@@ -175,7 +175,7 @@ function attend(q, k, v) {
 
 serve(async () => {
   const device = await createDevice()
-  const roofline = new Roofline(device.gpu)
+  const roofline = new Roofline(device.gpu, device.info.isSoftware)
   const { description, vendor, architecture, device: model } = device.info
   return {
     about: {

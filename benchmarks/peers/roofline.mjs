@@ -1,7 +1,8 @@
 /**
  * What the adapter can do, by kernels written by hand for nothing else: the best rate of multiply-adds that stay in
  * registers, and the best rate of copying through a kernel. Several variants are tried, the best counts. Rates are of the
- * fastest of several runs: a ceiling, not an average.
+ * fastest of several runs: a ceiling, not an average. Where the GPU is the CPU they are rates per second of CPU time, since
+ * on a machine that others use too a wall clock says how busy those are.
  */
 const COPY_BYTES = 64 << 20
 
@@ -37,9 +38,15 @@ fn main(@builtin(workgroup_id) group: vec3<u32>, @builtin(local_invocation_index
 }`
 }
 
+function cpuMilliseconds() {
+  const { user, system } = process.cpuUsage()
+  return (user + system) / 1000
+}
+
 /** A dispatch ready to be repeated; `rate` is what one second of it amounts to, in billions. */
 class Probe {
-  constructor(gpu, variant, code, buffers, workgroups) {
+  constructor(gpu, clock, variant, code, buffers, workgroups) {
+    this.clock = clock
     this.gpu = gpu
     this.variant = variant
     this.workgroups = workgroups
@@ -53,7 +60,7 @@ class Probe {
   async time(runs) {
     let best = Infinity
     for (let run = 0; run <= runs; run++) {
-      const start = performance.now()
+      const start = this.clock()
       const encoder = this.gpu.createCommandEncoder()
       const pass = encoder.beginComputePass()
       pass.setPipeline(this.pipeline)
@@ -62,22 +69,22 @@ class Probe {
       pass.end()
       this.gpu.queue.submit([encoder.finish()])
       await this.gpu.queue.onSubmittedWorkDone()
-      if (run > 0) best = Math.min(best, performance.now() - start)
+      if (run > 0) best = Math.min(best, this.clock() - start)
     }
     return best
   }
 }
 
-function multiplyAddProbe(gpu, vectors, lanes, fused) {
+function multiplyAddProbe(gpu, clock, vectors, lanes, fused) {
   const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST
   const workgroups = 1024
   const output = gpu.createBuffer({ size: workgroups * lanes * 16, usage })
   const input = gpu.createBuffer({ size: 48, usage })
   const variant = `${vectors} vec4 × ${lanes} lanes, ${fused ? 'fma' : 'a·x + y'}`
-  const probe = new Probe(gpu, variant, multiplyAddCode(vectors, lanes, fused), [input, output], workgroups)
+  const probe = new Probe(gpu, clock, variant, multiplyAddCode(vectors, lanes, fused), [input, output], workgroups)
   const perIteration = workgroups * lanes * vectors * 4 * 2 * 2
-  // About 1 GFLOP at first; more where that proves too quick for the launch not to count.
-  let iterations = Math.ceil(1e9 / perIteration)
+  // About half a GFLOP at first; more where that proves too quick for the launch not to count.
+  let iterations = Math.ceil(5e8 / perIteration)
   const write = () =>
     gpu.queue.writeBuffer(input, 0, Float32Array.of(0.5, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25, 0.25, iterations, 0, 0, 0))
   write()
@@ -96,10 +103,10 @@ function multiplyAddProbe(gpu, vectors, lanes, fused) {
   }
 }
 
-function copyProbe(gpu, bytes, each, lanes) {
+function copyProbe(gpu, clock, bytes, each, lanes) {
   const buffers = [0, 1].map(() => gpu.createBuffer({ size: bytes, usage: GPUBufferUsage.STORAGE }))
   const variant = `${each} vec4 a lane, ${lanes} lanes`
-  const probe = new Probe(gpu, variant, copyCode(each, lanes), buffers, bytes / 16 / (each * lanes))
+  const probe = new Probe(gpu, clock, variant, copyCode(each, lanes), buffers, bytes / 16 / (each * lanes))
   return {
     variant,
     dispose: () => buffers.forEach((buffer) => buffer.destroy()),
@@ -127,18 +134,21 @@ export class Roofline {
   #compute = null
   #copy = null
 
-  constructor(gpu) {
+  /** @param {boolean} software the GPU is the CPU */
+  constructor(gpu, software) {
     this.gpu = gpu
+    this.software = software
   }
 
   /** The first call tries all variants, later ones measure the best again: a shared machine has better minutes. */
   async measure() {
-    const { gpu } = this
+    const { gpu, software } = this
+    const clock = software ? cpuMilliseconds : () => performance.now()
     if (!this.#compute) {
       this.#compute = await bestOf(
         [1, 2, 4, 8].flatMap((vectors) =>
           [8, 64, 256].flatMap((lanes) =>
-            [false, true].map((fused) => () => multiplyAddProbe(gpu, vectors, lanes, fused)),
+            [false, true].map((fused) => () => multiplyAddProbe(gpu, clock, vectors, lanes, fused)),
           ),
         ),
       )
@@ -146,13 +156,16 @@ export class Roofline {
       const fits = (each, lanes) => bytes / 16 / (each * lanes) <= gpu.limits.maxComputeWorkgroupsPerDimension
       this.#copy = await bestOf(
         [1, 4, 16, 64].flatMap((each) =>
-          [64, 256].filter((lanes) => fits(each, lanes)).map((lanes) => () => copyProbe(gpu, bytes, each, lanes)),
+          [64, 256]
+            .filter((lanes) => fits(each, lanes))
+            .map((lanes) => () => copyProbe(gpu, clock, bytes, each, lanes)),
         ),
       )
     } else {
-      for (const best of [this.#compute, this.#copy]) best.rate = Math.max(best.rate, await best.probe.rate(3))
+      for (const best of [this.#compute, this.#copy]) best.rate = Math.max(best.rate, await best.probe.rate(8))
     }
     return {
+      clock: software ? 'cpu' : 'wall',
       gflops: this.#compute.rate,
       gflopsVariant: this.#compute.probe.variant,
       gbytes: this.#copy.rate,

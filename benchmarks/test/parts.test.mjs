@@ -60,6 +60,7 @@ test('the record compares with the best WebGPU peer and with the roofline', () =
   assert.equal(entry.ratioToBest, 4)
   assert.equal(entry.gflops, 100)
   assert.equal(entry.roofline, 0.5)
+  assert.equal(record(spec, results, { clock: 'cpu', gflops: 400 }).roofline, 0.25)
   assert.deepEqual(entry.errors, { 'jax-js-webgpu': 'no' })
   assert.doesNotThrow(() => JSON.parse(JSON.stringify(entry)))
 })

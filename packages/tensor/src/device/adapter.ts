@@ -6,8 +6,16 @@
 import { AdapterError } from './errors.js'
 
 let instance: GPU | undefined
+let instanceToggles: readonly string[] = []
 
-async function gpuInstance(): Promise<GPU> {
+async function gpuInstance(toggles: readonly string[]): Promise<GPU> {
+  const missing = toggles.filter((toggle) => !instanceToggles.includes(toggle))
+  if (instance && missing.length > 0) {
+    throw new AdapterError(
+      `The toggles '${missing.join("', '")}' cannot be switched on any more: Dawn takes them when the process makes its first device. ` +
+        `Give them to the first createDevice() of the process.`,
+    )
+  }
   if (instance) return instance
   const fromPlatform = (globalThis as { navigator?: { gpu?: GPU } }).navigator?.gpu
   if (fromPlatform) {
@@ -17,7 +25,8 @@ async function gpuInstance(): Promise<GPU> {
   try {
     const { create, globals } = await import('webgpu')
     Object.assign(globalThis, globals)
-    instance = create([])
+    instance = create(toggles.length > 0 ? [`enable-dawn-features=${toggles.join(',')}`] : [])
+    instanceToggles = toggles
     return instance
   } catch (error) {
     throw new AdapterError(
@@ -54,8 +63,11 @@ export function describeAdapter(adapter: GPUAdapter): AdapterInfo {
  *
  * @throws {AdapterError} when there is none, with what to do about it on this platform.
  */
-export async function requestAdapter(powerPreference: GPUPowerPreference = 'high-performance'): Promise<GPUAdapter> {
-  const gpu = await gpuInstance()
+export async function requestAdapter(
+  powerPreference: GPUPowerPreference = 'high-performance',
+  toggles: readonly string[] = [],
+): Promise<GPUAdapter> {
+  const gpu = await gpuInstance(toggles)
   const adapter = await gpu.requestAdapter({ powerPreference })
   if (adapter) return adapter
   const advice =

@@ -21,6 +21,9 @@ import { DeviceMemory } from '../memory/accounting.js'
 import { BufferPool, type BufferUse } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
 import { withTag } from '../memory/tags.js'
+import type { MatmulProduct } from '../kernels/matmul-plan.js'
+import { Autotuner } from './autotune.js'
+import { defaultTuningFile } from './tuning-file.js'
 import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder } from './encoder.js'
 import { Profile, Profiler } from './profiler.js'
@@ -50,6 +53,19 @@ export interface DeviceOptions {
    */
   readonly memoryLimit?: number
   readonly label?: string
+  /**
+   * Choice of matmul kernels. `false` (default): a fixed table, so bits depend on adapter and build alone. `cached`: what the
+   * tuning file says. `true`: that, and kinds of products it does not know are measured after the evaluation that meets them
+   * first. A tuned choice may change the last bits of sums; `device.tuning` says what is in force.
+   */
+  readonly autotune?: boolean | 'cached'
+  /** Default `$XDG_CACHE_HOME/revisual/tuning.json`. Made on one machine, it serves others with that adapter and driver. */
+  readonly tuningFile?: string
+  /**
+   * Dawn toggles for the whole process, so the first device decides: `vulkan_enable_f16_on_nvidia` (f16 there),
+   * `allow_unsafe_apis`, `disable_robustness`.
+   */
+  readonly toggles?: readonly string[]
 }
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
@@ -60,7 +76,7 @@ const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timesta
  * @throws {AdapterError} no adapter, or it refuses the device.
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  const adapter = await requestAdapter(options.powerPreference)
+  const adapter = await requestAdapter(options.powerPreference, options.toggles)
   const info = describeAdapter(adapter)
   try {
     const gpu = await adapter.requestDevice({
@@ -68,7 +84,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
       requiredLimits: limitsOf(adapter.limits, options.limits),
       ...(options.label === undefined ? {} : { label: options.label }),
     })
-    return new Device(gpu, info, adapter, options)
+    return new Device(gpu, info, adapter, options, await tunerFor(gpu, info, options))
   } catch (error) {
     throw new AdapterError(
       `The adapter '${info.description || info.device}' refused a device: ${error instanceof Error ? error.message : String(error)}. ` +
@@ -76,6 +92,23 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
       { cause: error },
     )
   }
+}
+
+/** The autotuner an option asks for. */
+async function tunerFor(gpu: GPUDevice, info: AdapterInfo, options: DeviceOptions): Promise<Autotuner | null> {
+  const { autotune = false, tuningFile = defaultTuningFile() } = options
+  if (autotune === false) return null
+  const subgroupSize = gpu.features.has('subgroups') ? info.subgroupSize : undefined
+  const matmul = {
+    software: info.isSoftware,
+    vendor: info.vendor,
+    ...(subgroupSize === undefined ? {} : { subgroupSize }),
+  }
+  return Autotuner.open(gpu, limitsOf(gpu.limits, options.limits), matmul, {
+    measures: autotune === true,
+    file: tuningFile,
+    adapter: [info.vendor, info.architecture, info.device, info.description].join(' | '),
+  })
 }
 
 export class Device {
@@ -105,6 +138,7 @@ export class Device {
     /** Held so that Dawn keeps it as long as the device. */
     readonly adapter: GPUAdapter,
     private readonly options: DeviceOptions,
+    private readonly tuner: Autotuner | null,
   ) {
     this.info = info
     this.features = new Set([...gpu.features])
@@ -130,6 +164,8 @@ export class Device {
       limits: this.limits,
       isSoftware: info.isSoftware,
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
+      vendor: info.vendor,
+      ...(tuner ? { chooseMatmul: (product: MatmulProduct) => tuner.choose(product) } : {}),
       allocate: (bytes, use) => this.allocate(bytes, use),
       begin: ({ anchor }) => {
         if (anchor?.spec.kind !== 'matmul') this.encoder.operations = 0
@@ -289,6 +325,7 @@ export class Device {
     this.run(tensors, options.retainFor ?? [])
     this.encoder.flush()
     await this.check()
+    await this.tuner?.settle()
   }
 
   /** Values of several tensors in one round trip, in row-major order; f16 is widened to f32. */
@@ -401,6 +438,11 @@ export class Device {
 
   /** What the tensors take. */
   readonly memory: DeviceMemory
+
+  /** Matmul kernels chosen by measurement, by kind of product; null with autotuning off. Part of a run's record. */
+  get tuning(): Readonly<Record<string, string>> | null {
+    return this.tuner?.inForce ?? null
+  }
 
   /** Number of compiled pipelines, which must not grow with steps. */
   get pipelineCount(): number {

@@ -2,6 +2,8 @@
  * A dispatch as data: what emission produces and the encoder consumes.
  */
 import type { DeviceLimits } from '../device/limits.js'
+import type { MatmulKernel } from '../kernels/matmul-choice.js'
+import type { MatmulProduct } from '../kernels/matmul-plan.js'
 import type { Storage } from './node.js'
 
 /** One compute dispatch, ready to be encoded. */
@@ -22,6 +24,10 @@ export interface EmitContext {
   readonly isSoftware: boolean
   /** Exact subgroup size, when the device has subgroups and they all have one size. */
   readonly subgroupSize: number | undefined
+  /** The adapter's vendor, for defaults that differ. */
+  readonly vendor?: string
+  /** The measured choice of kernel for a product; undefined for the default. */
+  readonly chooseMatmul?: (product: MatmulProduct) => MatmulKernel | undefined
   /** A buffer for the duration of the kernel. */
   temporary(bytes: number): Storage
   release(storage: Storage): void

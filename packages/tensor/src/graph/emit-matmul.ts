@@ -184,16 +184,23 @@ function emitProduct(
     const { bindings } = builder
     const [spanA, spanB] = [spanOf(layoutA), spanOf(layoutB)]
     const [b0, b1, b2] = piece.batch
-    const plan = planMatmul(
-      { batch: [lengthOf(b0), lengthOf(b1), lengthOf(b2)], m: lengthOf(piece.m), n: lengthOf(piece.n), k: spec.k },
-      operandOf(a, layoutA, bindings.baseOf(a.node, spanA)),
-      operandOf(b, layoutB, bindings.baseOf(b.node, spanB)),
-      context.limits,
-      {
-        software: context.isSoftware,
-        ...(context.subgroupSize === undefined ? {} : { subgroupSize: context.subgroupSize }),
+    const product = {
+      shape: {
+        batch: [lengthOf(b0), lengthOf(b1), lengthOf(b2)],
+        m: lengthOf(piece.m),
+        n: lengthOf(piece.n),
+        k: spec.k,
       },
-    )
+      a: operandOf(a, layoutA, bindings.baseOf(a.node, spanA)),
+      b: operandOf(b, layoutB, bindings.baseOf(b.node, spanB)),
+    } as const
+    const kernelName = context.chooseMatmul?.(product)
+    const plan = planMatmul(product.shape, product.a, product.b, context.limits, {
+      software: context.isSoftware,
+      ...(context.subgroupSize === undefined ? {} : { subgroupSize: context.subgroupSize }),
+      ...(context.vendor === undefined ? {} : { vendor: context.vendor }),
+      ...(kernelName === undefined ? {} : { kernel: kernelName }),
+    })
     builder.usesSubgroups = plan.subgroups
     const loads = [
       loadFunction('mm_a', bindings.reading(a.node, spanA, plan.vectorA), plan.vectorA),

@@ -11,7 +11,10 @@ import { ShapeError } from '../device/errors.js'
 import type { BufferUse } from '../memory/pool.js'
 
 /** What execution needs of the device. */
-export interface ExecutionHost extends Pick<EmitContext, 'limits' | 'isSoftware' | 'subgroupSize'> {
+export interface ExecutionHost extends Pick<
+  EmitContext,
+  'limits' | 'isSoftware' | 'subgroupSize' | 'vendor' | 'chooseMatmul'
+> {
   allocate(bytes: number, use: BufferUse): Storage
   /** Told of every kernel before its dispatches. */
   begin(kernel: FusedKernel): void
@@ -129,6 +132,8 @@ function runDispatches(kernel: FusedKernel, targets: readonly Target[], host: Ex
     limits: host.limits,
     isSoftware: host.isSoftware,
     subgroupSize: host.subgroupSize,
+    ...(host.vendor === undefined ? {} : { vendor: host.vendor }),
+    ...(host.chooseMatmul ? { chooseMatmul: host.chooseMatmul } : {}),
     temporary: (bytes) => workspace.take(bytes),
     release: (storage) => storage.release(),
   }

@@ -24,6 +24,13 @@ export interface MatmulOperand {
   readonly colStride: number
 }
 
+/** A product to plan. */
+export interface MatmulProduct {
+  readonly shape: MatmulShape
+  readonly a: MatmulOperand
+  readonly b: MatmulOperand
+}
+
 export type MatmulLimits = Pick<
   GPUSupportedLimits,
   'maxComputeInvocationsPerWorkgroup' | 'maxComputeWorkgroupStorageSize' | 'maxComputeWorkgroupsPerDimension'

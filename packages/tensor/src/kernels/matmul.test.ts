@@ -325,7 +325,10 @@ describe('tiles of the lanes kernel', () => {
       { batch: [1, 1, 2] as const, m: 33, n: 37, k: 27 },
     ]) {
       const product = makeCase(shape, plain(a), plain(b))
-      const plan = planMatmul(product.shape, product.a, product.b, device.limits, { ...options('shuffles'), rows })
+      const plan = planMatmul(product.shape, product.a, product.b, device.limits, {
+        ...options('shuffles'),
+        kernel: `rows${rows}` as const,
+      })
       await verify(plan, product)
     }
   })

@@ -12,8 +12,18 @@ import {
   type MatmulTemplate,
 } from './matmul-plan.js'
 import { lanesTemplate, type LaneLoad } from './matmul-lanes.js'
+import {
+  defaultTile,
+  fitsDevice,
+  gpuTiles,
+  laneRows,
+  matmulClass,
+  tileCandidates,
+  type GpuKernel,
+  type MatmulKernel,
+} from './matmul-choice.js'
 import { rowsTemplate } from './matmul-rows.js'
-import { tileInvocations, tileStorage, tileTemplate, type StageOrder, type TileConfig } from './matmul-tile.js'
+import { tileTemplate, type StageOrder } from './matmul-tile.js'
 
 export type { MatmulLimits, MatmulOperand, MatmulShape }
 
@@ -43,8 +53,10 @@ export interface MatmulOptions {
   readonly software?: boolean
   /** Exact subgroup size (adapter's minimum = maximum), when the device has the feature `subgroups`. */
   readonly subgroupSize?: number
-  /** Rows of a tile of the software kernel, instead of what the shape suggests. */
-  readonly rows?: 1 | 4 | 8 | 16 | 32
+  /** The adapter's vendor, which picks a column of the table of defaults. */
+  readonly vendor?: string
+  /** The tile configuration, instead of the default for the shape; ignored where the device cannot run it. */
+  readonly kernel?: MatmulKernel
 }
 
 /** A product in the form the kernels see; `exchanged` when it computes Cᵀ = Bᵀ Aᵀ. */
@@ -141,11 +153,17 @@ function rowsOfTile(shape: MatmulShape, tileColumns: number, most: 8 | 32): numb
   return rows
 }
 
-function softwareTemplate(product: Product, { subgroupSize, rows }: MatmulOptions): MatmulTemplate {
+/** Exact subgroup size for which the lanes kernel is written; undefined where there is none. */
+function usableLanes({ subgroupSize }: MatmulOptions): number | undefined {
+  return subgroupSize !== undefined && subgroupSize >= 4 && subgroupSize <= 16 ? subgroupSize : undefined
+}
+
+function softwareTemplate(product: Product, options: MatmulOptions): MatmulTemplate {
   const { shape, a, b, exchanged } = product
   const vectorStore = !exchanged && shape.n % 4 === 0
   const columnsOfB = vectorisable(b, b.colStride, shape.n, b.rowStride, shape.k)
-  if (subgroupSize === undefined || subgroupSize < 4 || subgroupSize > 16) {
+  const lanes = usableLanes(options)
+  if (lanes === undefined) {
     const few = rowsOfTile(shape, 32, 8)
     // Every value of A is a load of its own; a second group of columns shares it.
     const columnGroups = few === 8 && shape.n > 32 ? 2 : 1
@@ -156,8 +174,8 @@ function softwareTemplate(product: Product, { subgroupSize, rows }: MatmulOption
   const loadA = alongK(a, a.colStride, a.rowStride, shape.m) ? 'alongK' : 'single'
   const loadB: LaneLoad = columnsOfB ? 'columns' : alongK(b, b.rowStride, b.colStride, shape.n) ? 'alongK' : 'single'
   return lanesTemplate({
-    rows: rows ?? rowsOfTile(shape, subgroupSize * 4, 32),
-    lanes: subgroupSize,
+    rows: laneRows.find((rows) => options.kernel === `rows${rows}`) ?? rowsOfTile(shape, lanes * 4, 32),
+    lanes,
     loadA,
     loadB,
     ragged: shape.k % 4 !== 0,
@@ -166,38 +184,16 @@ function softwareTemplate(product: Product, { subgroupSize, rows }: MatmulOption
   })
 }
 
-const tiles = {
-  large: { tileRows: 64, tileColumns: 64, depth: 16, rows: 4, columns: 4, groups: 1 },
-  medium: { tileRows: 32, tileColumns: 32, depth: 16, rows: 4, columns: 4, groups: 1 },
-  deep: { tileRows: 32, tileColumns: 32, depth: 8, rows: 4, columns: 4, groups: 4 },
-  fewRows: { tileRows: 8, tileColumns: 32, depth: 8, rows: 2, columns: 4, groups: 4 },
-  oneRow: { tileRows: 1, tileColumns: 32, depth: 8, rows: 1, columns: 1, groups: 8 },
-  smallest: { tileRows: 16, tileColumns: 16, depth: 8, rows: 2, columns: 4, groups: 1 },
-} satisfies Record<string, TileConfig>
+const isGpuKernel = (name: MatmulKernel | undefined): name is GpuKernel => name !== undefined && name in gpuTiles
 
-/** Workgroups below which a GPU is taken to be short of work. */
-const busyWorkgroups = 64
-
-/** Tiles in order of preference; `smallest` fits any device. */
-function tilePreference(shape: MatmulShape): TileConfig[] {
+function gpuTemplate(
+  { shape, a, b, exchanged }: Product,
+  limits: MatmulLimits,
+  { kernel, vendor }: MatmulOptions,
+): MatmulTemplate {
   const { m, n, k } = shape
-  if (m === 1) return [tiles.oneRow, tiles.smallest]
-  if (m <= 8) return [tiles.fewRows, tiles.smallest]
-  const workgroups = (tile: TileConfig) => count(m, tile.tileRows) * count(n, tile.tileColumns) * matrices(shape)
-  if (Math.min(m, n) > 32 && workgroups(tiles.large) >= busyWorkgroups)
-    return [tiles.large, tiles.medium, tiles.smallest]
-  if (k >= 512 && workgroups(tiles.medium) < busyWorkgroups) return [tiles.deep, tiles.medium, tiles.smallest]
-  return [tiles.medium, tiles.smallest]
-}
-
-function gpuTemplate({ shape, a, b, exchanged }: Product, limits: MatmulLimits): MatmulTemplate {
-  const { m, n, k } = shape
-  const config =
-    tilePreference(shape).find(
-      (tile) =>
-        tileInvocations(tile) <= limits.maxComputeInvocationsPerWorkgroup &&
-        tileStorage(tile) <= limits.maxComputeWorkgroupStorageSize,
-    ) ?? tiles.smallest
+  const chosen = isGpuKernel(kernel) && fitsDevice(kernel, limits) ? kernel : defaultTile(shape, limits, vendor)
+  const config = gpuTiles[chosen]
   const order = (operand: MatmulOperand, strideK: number, stride: number, extent: number): StageOrder => {
     if (vectorisable(operand, strideK, k, stride, extent)) return { alongK: true, vector: true }
     if (vectorisable(operand, stride, extent, strideK, k)) return { alongK: false, vector: true }
@@ -209,6 +205,40 @@ function gpuTemplate({ shape, a, b, exchanged }: Product, limits: MatmulLimits):
     order(b, b.rowStride, b.colStride, n),
     !exchanged && n % 4 === 0,
   )
+}
+
+/** An equal product that kernels do better: batches folded into rows, narrow outputs computed on their side. */
+function betterForm(shape: MatmulShape, a: MatmulOperand, b: MatmulOperand): Product {
+  const folded = foldBatch({ shape, a: cleared(a, shape), b: cleared(b, shape), exchanged: false })
+  const narrow = folded.shape.n <= 8 && folded.shape.m > folded.shape.n
+  return narrow ? exchange(folded) : folded
+}
+
+/**
+ * The kernels worth trying for a product, and the kind it belongs to: its class, the powers of two about its extents, how
+ * its operands lie in memory. Products of a kind are taken to have the same fastest kernel.
+ */
+export function matmulCandidates(
+  shape: MatmulShape,
+  a: MatmulOperand,
+  b: MatmulOperand,
+  limits: MatmulLimits,
+  options: MatmulOptions = {},
+): { readonly key: string; readonly names: readonly MatmulKernel[] } {
+  const product = betterForm(shape, a, b)
+  const { m, n, k } = product.shape
+  const isUseful = (rows: number) => rows === 1 || rows < 2 * m
+  const lanes = options.software ? usableLanes(options) : undefined
+  const laneNames = lanes === undefined ? [] : laneRows.filter(isUseful).map((rows) => `rows${rows}` as const)
+  const names = options.software ? laneNames : tileCandidates(product.shape, limits)
+  const size = [m, n, k, matrices(product.shape)].map((extent) => 2 ** Math.round(Math.log2(Math.max(1, extent))))
+  const lies = ({ dtype, rowStride, colStride }: MatmulOperand) =>
+    `${colStride === 1 ? 'r' : rowStride === 1 ? 'c' : 's'}-${dtype}`
+  const family = options.software ? 'lanes' : 'tiles'
+  return {
+    key: [family, matmulClass(product.shape), size.join('x'), lies(product.a), lies(product.b)].join(':'),
+    names,
+  }
 }
 
 /**
@@ -223,10 +253,8 @@ export function planMatmul(
   limits: MatmulLimits,
   options: MatmulOptions = {},
 ): MatmulPlan {
-  const folded = foldBatch({ shape, a: cleared(a, shape), b: cleared(b, shape), exchanged: false })
-  const narrow = folded.shape.n <= 8 && folded.shape.m > folded.shape.n
-  const product = narrow ? exchange(folded) : folded
-  const template = options.software ? softwareTemplate(product, options) : gpuTemplate(product, limits)
+  const product = betterForm(shape, a, b)
+  const template = options.software ? softwareTemplate(product, options) : gpuTemplate(product, limits, options)
   const { m, n, k, batch } = product.shape
   const tilesM = count(m, template.tileRows)
   const tilesN = count(n, template.tileColumns)

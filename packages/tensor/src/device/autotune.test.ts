@@ -1,0 +1,88 @@
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { matmul } from '../ops/matmul.js'
+import { createDevice, type Device, type DeviceOptions } from './device.js'
+import { parseTuning, readTuning } from './tuning-file.js'
+
+let folder: string
+let tuningFile: string
+const devices: Device[] = []
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'revisual-tuning-'))
+  tuningFile = join(folder, 'deep', 'tuning.json')
+})
+afterEach(async () => {
+  for (const device of devices.splice(0)) device.destroy()
+  await rm(folder, { recursive: true })
+})
+
+async function open(options: DeviceOptions): Promise<Device> {
+  const device = await createDevice(options)
+  devices.push(device)
+  return device
+}
+
+/** A product of small integers, exact in whatever order it is summed. */
+async function multiply(device: Device): Promise<Float32Array> {
+  const values = (size: number, step: number) => Float32Array.from({ length: size }, (_, i) => ((i * step) % 7) - 3)
+  const product = matmul(device.tensor(values(12 * 16, 3), [12, 16]), device.tensor(values(16 * 20, 5), [16, 20]))
+  await device.eval([product])
+  return (await product.read()) as Float32Array
+}
+
+describe('the autotuner', () => {
+  test('measures on first use, keeps what it found, and changes no result', async () => {
+    const plain = await open({})
+    const expected = await multiply(plain)
+    expect(plain.tuning).toBeNull()
+
+    const tuned = await open({ autotune: true, tuningFile })
+    expect(tuned.tuning).toEqual({})
+    expect(await multiply(tuned)).toEqual(expected)
+    const choices = Object.entries(tuned.tuning ?? {})
+    expect(choices).toHaveLength(1)
+    expect(choices[0]?.[0]).toMatch(/^(lanes|tiles):\w+:16x16x16x1:r-f32:r-f32$/)
+    expect(await multiply(tuned)).toEqual(expected)
+
+    const cached = await open({ autotune: 'cached', tuningFile })
+    expect(cached.tuning).toEqual(tuned.tuning)
+    expect(await multiply(cached)).toEqual(expected)
+  })
+
+  test('cached measures nothing and uses no kernel it does not know', async () => {
+    const empty = await open({ autotune: 'cached', tuningFile })
+    await multiply(empty)
+    expect(empty.tuning).toEqual({})
+    await expect(readFile(tuningFile)).rejects.toThrow()
+
+    const tuned = await open({ autotune: true, tuningFile })
+    const expected = await multiply(tuned)
+    const text = await readFile(tuningFile, 'utf8')
+    await writeFile(tuningFile, text.replace(/"(rows\d+|large|medium|smallest|deep|fewRows|oneRow)"/, '"__proto__"'))
+    const strange = await open({ autotune: 'cached', tuningFile })
+    expect(await multiply(strange)).toEqual(expected)
+  })
+})
+
+describe('the tuning file', () => {
+  test.each([
+    ['not json', /is not JSON/],
+    ['[]', /is not of version 1/],
+    ['{"version":2,"adapters":{}}', /is not of version 1/],
+    ['{"version":1}', /no object 'adapters'/],
+    ['{"version":1,"adapters":{"a":3}}', /no object under 'a'/],
+    ['{"version":1,"adapters":{"a":{"k":3}}}', /names no kernel under 'a', 'k'/],
+  ])('%s is refused', (text, message) => {
+    expect(() => parseTuning(text, 'f')).toThrow(message)
+  })
+
+  test('none is no tuning; one that is too large is refused', async () => {
+    expect(await readTuning(join(folder, 'none.json'))).toEqual({})
+    const large = join(folder, 'large.json')
+    await writeFile(large, ' '.repeat((1 << 20) + 1))
+    await expect(createDevice({ autotune: 'cached', tuningFile: large })).rejects.toThrow(/1048576 are allowed/)
+  })
+})
