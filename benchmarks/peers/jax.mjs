@@ -26,15 +26,25 @@ const { adapter } = await installWebGpu()
 const array = (data, shape) => np.array(data, { shape })
 const keep = (value) => value.ref
 
+/**
+ * Results are kept until all are there: an array that is disposed of before it was computed is never computed, and what was
+ * timed would be one step of many.
+ */
 function stateless(inputs, compute) {
   const compiled = jit(compute)
+  let pending = []
   let last = []
   return {
     step() {
-      for (const value of last) value.dispose()
-      last = [compiled(...inputs.map(keep))].flat()
+      pending.push([compiled(...inputs.map(keep))].flat())
     },
-    finish: () => blockUntilReady(last),
+    async finish() {
+      for (const values of pending) await blockUntilReady(values)
+      for (const value of last) value.dispose()
+      last = pending.pop() ?? []
+      for (const value of pending.flat()) value.dispose()
+      pending = []
+    },
     async sample() {
       const picked = []
       for (const value of last) picked.push(...pick(await value.ref.data()))
