@@ -26,10 +26,10 @@ async function open(options: DeviceOptions): Promise<Device> {
 }
 
 /** A product of small integers, exact in whatever order it is summed. */
-async function multiply(device: Device): Promise<Float32Array> {
+async function multiply(device: Device, evaluates = true): Promise<Float32Array> {
   const values = (size: number, step: number) => Float32Array.from({ length: size }, (_, i) => ((i * step) % 7) - 3)
   const product = matmul(device.tensor(values(12 * 16, 3), [12, 16]), device.tensor(values(16 * 20, 5), [16, 20]))
-  await device.eval([product])
+  if (evaluates) await device.eval([product])
   return (await product.read()) as Float32Array
 }
 
@@ -50,6 +50,12 @@ describe('the autotuner', () => {
     const cached = await open({ autotune: 'cached', tuningFile })
     expect(cached.tuning).toEqual(tuned.tuning)
     expect(await multiply(cached)).toEqual(expected)
+  })
+
+  test('reading a value measures as evaluating it does', async () => {
+    const tuned = await open({ autotune: true, tuningFile })
+    await multiply(tuned, false)
+    expect(Object.keys(tuned.tuning ?? {})).toHaveLength(1)
   })
 
   test('cached measures nothing and uses no kernel it does not know', async () => {

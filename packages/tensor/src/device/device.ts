@@ -354,6 +354,7 @@ export class Device {
       await this.waits.guard(staging.mapAsync(GPUMapMode.READ))
       await this.check()
       const bytes = staging.getMappedRange().slice(0)
+      await this.tuner?.settle()
       let at = 0
       return contiguous.map((tensor, index) => {
         const values = decode(bytes, at, tensor.size, tensor.dtype)

@@ -1,8 +1,8 @@
 /**
  * Which kernel computes which product: the names of all tile configurations, and the table used where nothing was measured.
  * The table goes by class of product and by the adapter's vendor. Only lavapipe's column was measured; the others follow
- * published experience (few registers on Apple and Intel: smaller tiles; many on NVIDIA and AMD: larger ones), and the
- * autotuner is there to replace them.
+ * published experience (few registers on Intel: smaller tiles), and the autotuner is there to replace them. `wide` and `tall`
+ * are nobody's default: they are right, which a software GPU can show, and whether they are fast only a GPU can.
  */
 import type { MatmulLimits, MatmulShape } from './matmul-plan.js'
 import { tileInvocations, tileStorage, type TileConfig } from './matmul-tile.js'
@@ -61,10 +61,7 @@ const gpuDefaults: Readonly<Record<MatmulClass, readonly GpuKernel[]>> = {
 
 /** Classes in which a vendor's adapters are given another preference. */
 const vendorDefaults: Readonly<Record<string, Partial<Record<MatmulClass, readonly GpuKernel[]>>>> = {
-  nvidia: { large: ['tall', 'large', 'medium'] },
-  amd: { large: ['tall', 'large', 'medium'] },
   intel: { batched: ['medium'] },
-  apple: {},
 }
 
 export function fitsDevice(name: GpuKernel, limits: MatmulLimits): boolean {

@@ -1,6 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import fc from 'fast-check'
 import { create, globals } from 'webgpu'
+import { gpuTiles } from './matmul-choice.js'
 import {
   planMatmul,
   type MatmulLimits,
@@ -332,6 +333,26 @@ describe('tiles of the lanes kernel', () => {
       await verify(plan, product)
     }
   })
+})
+
+/** Tiles no software GPU is given by itself: with accumulators of eight rows, and with teams that share K. */
+describe('tiles of the GPU kernel', () => {
+  test.each([
+    ['wide', 'rows', 'columns'],
+    ['tall', 'columns', 'strided'],
+    ['large', 'strided', 'rows'],
+    ['deep', 'rows', 'rows'],
+  ] as const)(
+    '%s, A in %s, B in %s',
+    async (kernel, a, b) => {
+      const product = makeCase({ batch: [1, 1, 2], m: 131, n: 133, k: 37 }, plain(a), plain(b))
+      const plan = planMatmul(product.shape, product.a, product.b, device.limits, { kernel })
+      const { tileRows, tileColumns } = gpuTiles[kernel]
+      expect(plan.key.startsWith(`tile${tileRows}x${tileColumns}x`)).toBe(true)
+      await verify(plan, product)
+    },
+    60_000,
+  )
 })
 
 describe('planMatmul()', () => {
