@@ -3,10 +3,12 @@
  */
 import { cac } from 'cac'
 import { createRequire } from 'node:module'
+import { createPackage } from './commands/create.js'
 import { doctor, examine } from './commands/doctor.js'
 import { evaluateModel } from './commands/evaluate.js'
 import { chat } from './commands/chat.js'
 import { generateText } from './commands/generate.js'
+import { rewardCommand } from './commands/reward.js'
 import { serveModel } from './commands/serve.js'
 import { train } from './commands/train.js'
 import { didYouMean } from './config/nearest.js'
@@ -204,6 +206,26 @@ function build() {
         isQuiet: flags['quiet'] === true,
       })
     })
+  cli
+    .command('create <kind> <name>', "Make a package of one's own to publish; kind: reward")
+    .option('--dir <folder>', 'Folder to make; default: the name without its scope')
+    .example('revisual create reward my-reward')
+    .action((kind: string, name: string, flags: Flags) => createPackage(kind, name, { folder: text(flags, 'dir') }))
+  cli
+    .command('reward <action> <reference>', 'Put a reward to the contract test; action: test')
+    .option('--cases <file>', 'JSONL of { completion, prompt, row, expected, tolerance }')
+    .option('--options <json>', 'Options of the reward')
+    .option('--timeout <seconds>', 'Wall clock of one call; default 60')
+    .option('--max-ms <time>', 'Milliseconds a completion may take on average; default 1000')
+    .example('revisual reward test ./mine.js#score --cases cases.jsonl --options \'{ "words": 60 }\'')
+    .action((action: string, reference: string, flags: Flags) =>
+      rewardCommand(action, reference, {
+        cases: text(flags, 'cases'),
+        options: text(flags, 'options'),
+        timeout: 1000 * number(flags, 'timeout', 60, { least: 0.001, most: 86_400 }),
+        timePerCompletion: number(flags, 'maxMs', 1000, { least: 0 }),
+      }),
+    )
   cli.help()
   cli.version(version())
   return cli

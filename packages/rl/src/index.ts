@@ -60,6 +60,7 @@ export { chooseWithoutReplacement, chooseWithReplacement, createRandom, deriveSe
 export type { Random, RandomLabel } from './random.js'
 export { openAiSampler, withSampler, type OpenAiSamplerOptions, type Sampler } from './remote/openai-sampler.js'
 export { RemoteError, type RequestOptions } from './remote/requests.js'
+export { checkReward, type ContractOptions, type RewardCase, type RewardCheck } from './rewards/contract.js'
 export { defineReward } from './rewards/define.js'
 export { efficientLength, efficientLengthReward, type EfficientLengthOptions } from './rewards/efficient-length.js'
 export { RewardError, type RewardErrorKind } from './rewards/errors.js'

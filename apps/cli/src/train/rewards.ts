@@ -4,7 +4,7 @@ import type { RlStageConfig } from '../config/schema.js'
 import { ConfigError } from '../errors.js'
 
 /** Names that need no installation, seen from this package, so that they are found wherever the configuration lies. */
-function builtIns(): { readonly [name: string]: string } {
+export function builtInRewards(): { readonly [name: string]: string } {
   const math = import.meta.resolve('@revisual/reward-math')
   const style = import.meta.resolve('@revisual/reward-style')
   return {
@@ -69,7 +69,7 @@ export async function openRewards(stage: RlStageConfig, baseDir: string): Promis
   try {
     return await RewardWorker.create(
       expandPresets(specs),
-      { baseDir, builtIns: builtIns() },
+      { baseDir, builtIns: builtInRewards() },
       { timeout: stage.rewardTimeout * 1000, onError: stage.onRewardError },
     )
   } catch (error) {
