@@ -1,20 +1,22 @@
 /**
- * One stretch of parameters: a buffer each for values, the two moments of AdamW and, from the first time gradients are
- * held, for those.
+ * One stretch of parameters: a buffer each for values and, from their first use on, for gradients and the moments of
+ * AdamW.
  */
 import type { Device } from '../device/device.js'
+import type { DType, Shape } from '../graph/shape.js'
 import type { Tensor } from '../graph/tensor.js'
+import type { Codes } from './eight-bit.js'
 
 /** Elements an update workgroup handles; every parameter starts on a multiple of it. */
 export const BLOCK = 256
 
 export class Arena {
   readonly value: Tensor
-  readonly firstMoment: Tensor
-  readonly secondMoment: Tensor
   /** f32 `[blocks, 2]`: learns (0/1), decays (0/1). */
   readonly flags: Tensor
   private held: Tensor | null = null
+  private plain: readonly [Tensor, Tensor] | null = null
+  private coded: Codes | null = null
 
   /** @param size Elements. */
   constructor(
@@ -22,10 +24,7 @@ export class Arena {
     readonly size: number,
     private readonly index: number,
   ) {
-    const moment = (order: string) => device.buffer([size]).named(`${order} moments ${index}`)
     this.value = device.tag('parameters', () => device.buffer([size]).named(`parameters ${index}`))
-    this.firstMoment = device.tag('optimizer', () => moment('first'))
-    this.secondMoment = device.tag('optimizer', () => moment('second'))
     this.flags = device.tag('optimizer', () => device.buffer([size / BLOCK, 2]).named(`parameter flags ${index}`))
   }
 
@@ -42,6 +41,29 @@ export class Arena {
     return this.held
   }
 
+  /** First and second moments in f32, there from their first use on. */
+  get moments(): readonly [Tensor, Tensor] {
+    this.plain ??= [this.state([this.size], 'f32', 'first moments'), this.state([this.size], 'f32', 'second moments')]
+    return this.plain
+  }
+
+  /** First and second moments in eight bits, there from their first use on. */
+  get codes(): Codes {
+    this.coded ??= {
+      first: this.state([this.size / 4], 'u32', 'first moments'),
+      second: this.state([this.size / 4], 'u32', 'second moments'),
+      scales: this.state([this.size / BLOCK, 2], 'f32', 'scales of moments'),
+    }
+    return this.coded
+  }
+
+  private state(shape: Shape, dtype: DType, what: string): Tensor {
+    const { device, index } = this
+    return device.tag('optimizer', () =>
+      device.outsideScopes(() => device.buffer(shape, dtype).named(`${what} ${index}`)),
+    )
+  }
+
   /** Runs of blocks `from`..`to` that one binding holds: all of them, but where one parameter is larger than that. */
   get pieces(): readonly { readonly from: number; readonly to: number }[] {
     const blocks = this.size / BLOCK
@@ -53,6 +75,7 @@ export class Arena {
   }
 
   dispose(): void {
-    for (const tensor of [this.value, this.held, this.firstMoment, this.secondMoment, this.flags]) tensor?.dispose()
+    const codes = this.coded ? [this.coded.first, this.coded.second, this.coded.scales] : []
+    for (const tensor of [this.value, this.held, ...(this.plain ?? []), ...codes, this.flags]) tensor?.dispose()
   }
 }

@@ -158,9 +158,15 @@ export class ParameterSet {
     const { spec, arena: index, offset, size, value } = parameter
     const arena = this.arenaAt(index)
     const place = (within: Tensor) => this.device.place(within, offset, spec.shape)
-    parameter.moments ??= [place(arena.firstMoment), place(arena.secondMoment)]
+    parameter.moments ??= [place(arena.moments[0]), place(arena.moments[1])]
     const [firstMoment, secondMoment] = parameter.moments
     return { value, firstMoment, secondMoment, size, learns: this.learns(spec), decays: decays(spec) }
+  }
+
+  /** @internal Where in its arena a parameter lies. */
+  placeOf(name: string): { arena: Arena; offset: number; size: number; value: Tensor; learns: boolean } {
+    const { spec, arena, offset, size, value } = this.find(name)
+    return { arena: this.arenaAt(arena), offset, size, value, learns: this.learns(spec) }
   }
 
   zeroGrad(): void {
@@ -197,7 +203,11 @@ export class ParameterSet {
 
   /** @internal Reads one kind of arena, cut into parameters. */
   async readArenas(pick: (arena: Arena) => Tensor): Promise<Map<string, Float32Array>> {
-    const contents = await this.device.read(this.arenas.map(pick))
+    return this.cut((await this.device.read(this.arenas.map(pick))) as Float32Array[])
+  }
+
+  /** @internal Contents of all arenas, cut into parameters. */
+  cut(contents: readonly Float32Array[]): Map<string, Float32Array> {
     const result = new Map<string, Float32Array>()
     for (const [name, { arena, offset, size }] of this.parameters) {
       result.set(name, Float32Array.from((contents[arena] ?? new Float32Array()).subarray(offset, offset + size)))
@@ -207,6 +217,12 @@ export class ParameterSet {
 
   /** @internal Replaces the contents of one kind of arena. */
   writeArenas(pick: (arena: Arena) => Tensor, values: ReadonlyMap<string, Float32Array>): void {
+    const contents = this.joined(values)
+    this.arenas.forEach((arena, index) => this.device.write(pick(arena), contents[index] ?? new Float32Array()))
+  }
+
+  /** @internal Values by name as the contents of all arenas. */
+  joined(values: ReadonlyMap<string, Float32Array>): Float32Array<ArrayBuffer>[] {
     const contents = this.arenas.map(({ size }) => new Float32Array(size))
     for (const [name, { arena, offset, size }] of this.parameters) {
       const data = values.get(name)
@@ -215,7 +231,7 @@ export class ParameterSet {
       }
       contents[arena]?.set(data, offset)
     }
-    this.arenas.forEach((arena, index) => this.device.write(pick(arena), contents[index] ?? new Float32Array()))
+    return contents
   }
 
   dispose(): void {
