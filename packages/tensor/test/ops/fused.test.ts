@@ -201,6 +201,33 @@ describe('norms, rotary, SwiGLU', () => {
     })
   })
 
+  test.each([
+    [3, 64],
+    [5, 260],
+    [7, 131],
+    [2, 1030],
+    [4, 2048],
+  ])('norms of %i rows of %i by vectors and subgroups agree with their plain twins', async (rows, length) => {
+    const { current } = device
+    const [x, gradient] = [randomArray([rows, length], 1, -3, 3), randomArray([rows, length], 2)]
+    const [scale, shift] = [randomArray([length], 3), randomArray([length], 4)]
+    const run = async (plain: boolean, norm: 'rms' | 'layer') => {
+      const operands = [x, scale, shift].map((array) => upload(current, array).detached(true))
+      const [a, b, c] = operands
+      if (!a || !b || !c) throw new Error('Three operands.')
+      const y = norm === 'rms' ? ops.rmsNorm(a, b, 1e-5, { plain }) : ops.layerNorm(a, b, c, 1e-5, { plain })
+      const wanted = norm === 'rms' ? [a, b] : [a, b, c]
+      return current.read([y, ...ops.grad([y], wanted, { gradOutputs: [upload(current, gradient)] })])
+    }
+    for (const norm of ['rms', 'layer'] as const) {
+      const [fast, plain] = [await run(false, norm), await run(true, norm)]
+      fast.forEach((values, index) => {
+        assertClose(values, plain[index] ?? [], { relative: 1e-5, absolute: 2e-5 }, `${norm} ${index}`)
+      })
+      expect(await run(false, norm)).toEqual(fast)
+    }
+  })
+
   test('layerNorm of large offsets keeps its variance', async () => {
     const x = map(randomArray([2, 64], 4), (value) => Math.fround(1000 + value))
     const [expected] = reference.layerNorm.forward(

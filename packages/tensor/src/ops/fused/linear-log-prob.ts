@@ -12,7 +12,7 @@ import { kernel } from '../kernel.js'
 import { matmul } from '../matmul.js'
 import { concat } from '../concat.js'
 import { reshape, slice, transpose } from '../view.js'
-import { rowGrid, rowReductions } from './rows.js'
+import { rowGrid, rowLaunch, rowReductions } from './rows.js'
 
 export interface LinearLogProbOptions {
   /** Logits are divided by this. A number or a tensor of one element; not differentiated. Default 1. */
@@ -57,8 +57,7 @@ function foldStatistics(logits: Tensor, targets: Tensor, previous: Tensor, first
     inputs: { logits, targets, previous },
     outputs: { next: { shape: [tokens, 4], dtype: 'f32' } },
     params: { rows: ['u32', tokens], length: ['u32', entries], first: ['u32', firstEntry] },
-    workgroupSize: grid.workgroupSize,
-    dispatch: grid.dispatch,
+    ...rowLaunch(grid),
     body: /* wgsl */ `
 ${rowReductions(grid, ['sum', 'max'])}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {

@@ -1,50 +1,79 @@
 /**
  * RMSNorm (arXiv 1910.07467) and LayerNorm (arXiv 1607.06450) over the last axis, statistics in f32, one kernel forward
- * and one for the gradient of the input; those of weight and bias are ordinary reductions.
+ * and one for the gradient of the input; those of weight and bias are ordinary reductions. Rows of a multiple of four are
+ * read and written four elements at once.
  */
 import { customGrad } from '../../autograd/grad.js'
 import { ShapeError } from '../../device/errors.js'
 import type { Tensor } from '../../graph/tensor.js'
 import { mul, sub } from '../elementwise.js'
-import { kernel } from '../kernel.js'
+import { kernel, type KernelOptions } from '../kernel.js'
 import { sum } from '../reduce.js'
 import { reshape } from '../view.js'
-import { rowGrid, rowReductions, type RowGrid } from './rows.js'
+import { rowGrid, rowLaunch, rowReductions } from './rows.js'
 
-function checked(x: Tensor, weight: Tensor, what: string): { rows: number; length: number; grid: RowGrid } {
+/** How a kernel over the rows is written: everything of its options but names, inputs, outputs and body. */
+interface RowPlan {
+  readonly rows: number
+  readonly length: number
+  /** Launch, sizes and which of the named tensors are read by vectors. */
+  launch(
+    vectors: readonly string[],
+  ): Pick<KernelOptions<string>, 'workgroupSize' | 'dispatch' | 'subgroups' | 'vectors'>
+  /** `params.rows`, and `params.units`: values of a row, of type `Value`. */
+  readonly sizes: Readonly<Record<'rows' | 'length' | 'units', readonly ['u32', number]>>
+  /** WGSL of the reductions, of `Value`, and of `total_of(v)`, the sum of a value's elements. */
+  readonly head: string
+}
+
+export interface NormOptions {
+  /** @internal Reads by single elements and uses no subgroups: the twin the fast kernels are compared with. */
+  readonly plain?: boolean
+}
+
+function planRows(x: Tensor, weight: Tensor, what: string, { plain = false }: NormOptions): RowPlan {
   const length = x.shape.at(-1) ?? 1
   if (weight.rank !== 1 || weight.shape[0] !== length) {
     throw new ShapeError(
       `${what}(): weight [${weight.shape.join(', ')}] must be [${length}], the last dimension of x [${x.shape.join(', ')}].`,
     )
   }
-  const rows = x.size / length
-  return { rows, length, grid: rowGrid(x.device, rows, length) }
+  const rows = length === 0 ? 0 : x.size / length
+  const grid = rowGrid(x.device, rows, length, { subgroups: !plain })
+  const isVector = length % 4 === 0 && !plain
+  return {
+    rows,
+    length,
+    launch: (vectors) => ({ ...rowLaunch(grid), vectors: isVector ? vectors : [] }),
+    sizes: { rows: ['u32', rows], length: ['u32', length], units: ['u32', isVector ? length / 4 : length] },
+    head: `
+${rowReductions(grid, ['sum'])}
+alias Value = ${isVector ? 'vec4<f32>' : 'f32'};
+fn total_of(v: Value) -> f32 { return ${isVector ? '(v.x + v.y) + (v.z + v.w)' : 'v'}; }`,
+  }
 }
 
 /** x · rsqrt(mean(x²) + eps) · weight over the last axis of `[…, C]`. */
-export function rmsNorm(x: Tensor, weight: Tensor, eps: number): Tensor {
-  const { rows, length, grid } = checked(x, weight, 'rmsNorm')
-  const layout = { workgroupSize: grid.workgroupSize, dispatch: grid.dispatch }
-  const reductions = rowReductions(grid, ['sum'])
+export function rmsNorm(x: Tensor, weight: Tensor, eps: number, options: NormOptions = {}): Tensor {
+  const { rows, length, launch, sizes, head } = planRows(x, weight, 'rmsNorm', options)
   return customGrad((input, scale) => {
     if (!input || !scale) throw new ShapeError('rmsNorm(): missing operand.')
     const { y, rstd } = kernel({
       name: 'rms-norm',
       inputs: { x: input, weight: scale },
       outputs: { y: { shape: x.shape, dtype: 'f32' }, rstd: { shape: [rows, 1], dtype: 'f32' } },
-      params: { rows: ['u32', rows], length: ['u32', length], eps: ['f32', eps] },
-      ...layout,
+      params: { ...sizes, eps: ['f32', eps] },
+      ...launch(['x', 'weight', 'y']),
       body: /* wgsl */ `
-${reductions}
+${head}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let row = row_of(wid, lidx);
-  let length = select(0u, params.length, row < params.rows);
-  let base = row * params.length;
-  var total = 0.0;
-  for (var i = lane_of(lidx); i < length; i += LANES) { let v = load_x(base + i); total += v * v; }
-  let scale = inverseSqrt(row_sum(total, lidx) / f32(params.length) + params.eps);
-  for (var i = lane_of(lidx); i < length; i += LANES) { store_y(base + i, load_x(base + i) * scale * load_weight(i)); }
+  let units = select(0u, params.units, row < params.rows);
+  let base = row * params.units;
+  var squares = Value();
+  for (var i = lane_of(lidx); i < units; i += LANES) { let v = load_x(base + i); squares += v * v; }
+  let scale = inverseSqrt(row_sum(total_of(squares), lidx) / f32(params.length) + params.eps);
+  for (var i = lane_of(lidx); i < units; i += LANES) { store_y(base + i, load_x(base + i) * scale * load_weight(i)); }
   if (lane_of(lidx) == 0u && row < params.rows) { store_rstd(row, scale); }
 }`,
     })
@@ -56,21 +85,21 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
           name: 'rms-norm-backward',
           inputs: { x: input, weight: scale, dy: gradient, rstd },
           outputs: { dx: { shape: x.shape, dtype: 'f32' } },
-          params: { rows: ['u32', rows], length: ['u32', length] },
-          ...layout,
+          params: sizes,
+          ...launch(['x', 'weight', 'dy', 'dx']),
           body: /* wgsl */ `
-${reductions}
+${head}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let row = row_of(wid, lidx);
   let valid = row < params.rows;
-  let length = select(0u, params.length, valid);
-  let base = row * params.length;
-  var dot = 0.0;
-  for (var i = lane_of(lidx); i < length; i += LANES) { dot += load_dy(base + i) * load_weight(i) * load_x(base + i); }
-  dot = row_sum(dot, lidx);
+  let units = select(0u, params.units, valid);
+  let base = row * params.units;
+  var products = Value();
+  for (var i = lane_of(lidx); i < units; i += LANES) { products += load_dy(base + i) * load_weight(i) * load_x(base + i); }
+  let dot = row_sum(total_of(products), lidx);
   let r = load_rstd(select(0u, row, valid));
   let c = dot * r * r / f32(params.length);
-  for (var i = lane_of(lidx); i < length; i += LANES) {
+  for (var i = lane_of(lidx); i < units; i += LANES) {
     store_dx(base + i, r * (load_dy(base + i) * load_weight(i) - load_x(base + i) * c));
   }
 }`,
@@ -84,10 +113,8 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
 }
 
 /** (x − mean) · rsqrt(var + eps) · weight + bias over the last axis of `[…, C]`, population variance. */
-export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number): Tensor {
-  const { rows, length, grid } = checked(x, weight, 'layerNorm')
-  const layout = { workgroupSize: grid.workgroupSize, dispatch: grid.dispatch }
-  const reductions = rowReductions(grid, ['sum'])
+export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number, options: NormOptions = {}): Tensor {
+  const { rows, length, launch, sizes, head } = planRows(x, weight, 'layerNorm', options)
   return customGrad((input, scale, shift) => {
     if (!input || !scale || !shift) throw new ShapeError('layerNorm(): missing operand.')
     const { y, mean, rstd } = kernel({
@@ -98,21 +125,21 @@ export function layerNorm(x: Tensor, weight: Tensor, bias: Tensor, eps: number):
         mean: { shape: [rows, 1], dtype: 'f32' },
         rstd: { shape: [rows, 1], dtype: 'f32' },
       },
-      params: { rows: ['u32', rows], length: ['u32', length], eps: ['f32', eps] },
-      ...layout,
+      params: { ...sizes, eps: ['f32', eps] },
+      ...launch(['x', 'weight', 'bias', 'y']),
       body: /* wgsl */ `
-${reductions}
+${head}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let row = row_of(wid, lidx);
-  let length = select(0u, params.length, row < params.rows);
-  let base = row * params.length;
-  var total = 0.0;
-  for (var i = lane_of(lidx); i < length; i += LANES) { total += load_x(base + i); }
-  let centre = row_sum(total, lidx) / f32(params.length);
-  var squares = 0.0;
-  for (var i = lane_of(lidx); i < length; i += LANES) { let v = load_x(base + i) - centre; squares += v * v; }
-  let scale = inverseSqrt(row_sum(squares, lidx) / f32(params.length) + params.eps);
-  for (var i = lane_of(lidx); i < length; i += LANES) {
+  let units = select(0u, params.units, row < params.rows);
+  let base = row * params.units;
+  var total = Value();
+  for (var i = lane_of(lidx); i < units; i += LANES) { total += load_x(base + i); }
+  let centre = row_sum(total_of(total), lidx) / f32(params.length);
+  var squares = Value();
+  for (var i = lane_of(lidx); i < units; i += LANES) { let v = load_x(base + i) - centre; squares += v * v; }
+  let scale = inverseSqrt(row_sum(total_of(squares), lidx) / f32(params.length) + params.eps);
+  for (var i = lane_of(lidx); i < units; i += LANES) {
     store_y(base + i, (load_x(base + i) - centre) * scale * load_weight(i) + load_bias(i));
   }
   if (lane_of(lidx) == 0u && row < params.rows) { store_mean(row, centre); store_rstd(row, scale); }
@@ -126,28 +153,28 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
           name: 'layer-norm-backward',
           inputs: { x: input, weight: scale, dy: gradient, mean, rstd },
           outputs: { dx: { shape: x.shape, dtype: 'f32' } },
-          params: { rows: ['u32', rows], length: ['u32', length] },
-          ...layout,
+          params: sizes,
+          ...launch(['x', 'weight', 'dy', 'dx']),
           body: /* wgsl */ `
-${reductions}
+${head}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let row = row_of(wid, lidx);
   let valid = row < params.rows;
-  let length = select(0u, params.length, valid);
-  let base = row * params.length;
+  let units = select(0u, params.units, valid);
+  let base = row * params.units;
   let at = select(0u, row, valid);
   let centre = load_mean(at);
   let r = load_rstd(at);
-  var plain = 0.0;
-  var dot = 0.0;
-  for (var i = lane_of(lidx); i < length; i += LANES) {
+  var gradients = Value();
+  var products = Value();
+  for (var i = lane_of(lidx); i < units; i += LANES) {
     let g = load_dy(base + i) * load_weight(i);
-    plain += g;
-    dot += g * (load_x(base + i) - centre) * r;
+    gradients += g;
+    products += g * (load_x(base + i) - centre) * r;
   }
-  plain = row_sum(plain, lidx) / f32(params.length);
-  dot = row_sum(dot, lidx) / f32(params.length);
-  for (var i = lane_of(lidx); i < length; i += LANES) {
+  let plain = row_sum(total_of(gradients), lidx) / f32(params.length);
+  let dot = row_sum(total_of(products), lidx) / f32(params.length);
+  for (var i = lane_of(lidx); i < units; i += LANES) {
     let g = load_dy(base + i) * load_weight(i);
     store_dx(base + i, r * (g - plain - (load_x(base + i) - centre) * r * dot));
   }

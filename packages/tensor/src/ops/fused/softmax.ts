@@ -8,7 +8,7 @@ import type { Tensor } from '../../graph/tensor.js'
 import { exp, log, sub } from '../elementwise.js'
 import { kernel } from '../kernel.js'
 import { max, sum } from '../reduce.js'
-import { rowGrid, rowReductions } from './rows.js'
+import { rowGrid, rowLaunch, rowReductions } from './rows.js'
 
 /** Segment id of a key nobody may attend to. */
 export const NO_SEGMENT = 0xffffffff
@@ -84,8 +84,7 @@ function forward(x: Tensor, options: MaskOptions): Tensor {
       offset: ['i32', options.queryOffset ?? 0],
       scale: ['f32', options.scale ?? 1],
     },
-    workgroupSize: grid.workgroupSize,
-    dispatch: grid.dispatch,
+    ...rowLaunch(grid),
     body: body(rowReductions(grid, ['sum', 'max']), masked),
   })
   return y
@@ -100,8 +99,7 @@ function backward(y: Tensor, gradient: Tensor, scale: number): Tensor {
     inputs: { y, dy: gradient },
     outputs: { dx: { shape: y.shape, dtype: 'f32' } },
     params: { rows: ['u32', rows], length: ['u32', length], scale: ['f32', scale] },
-    workgroupSize: grid.workgroupSize,
-    dispatch: grid.dispatch,
+    ...rowLaunch(grid),
     body: /* wgsl */ `
 ${rowReductions(grid, ['sum'])}
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
