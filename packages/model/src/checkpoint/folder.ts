@@ -142,9 +142,7 @@ async function readWeights(
       directory,
       config,
       () => parametersOf(device, config),
-      (target, ...block) => {
-        target.writeRange(...block)
-      },
+      (target, ...block) => target.writeRange(...block),
     )
     return { parameters, frozen: null }
   }
@@ -152,9 +150,7 @@ async function readWeights(
     directory,
     config,
     () => new FrozenWeights(device, parameterSpecs(config.architecture), dtype),
-    (target, ...block) => {
-      target.write(...block)
-    },
+    (target, ...block) => target.write(...block),
   )
   const opened = adapter === undefined ? { adapter: null } : await openAdapter(device, config, adapter)
   return { parameters: opened.adapter?.parameters ?? new ParameterSet(device, []), frozen: { weights, ...opened } }

@@ -17,7 +17,7 @@ export interface PlanOptions {
 }
 
 /** One line of a plan. */
-export interface PlannedPart {
+interface PlannedPart {
   readonly name: 'embedding and head' | 'text' | 'vision' | 'adapter' | 'gradients' | 'AdamW moments'
   readonly bytes: number
 }

@@ -106,7 +106,7 @@ export async function readFolderWeights<Target>(
   directory: string,
   config: ModelConfig,
   make: () => Target,
-  take: (target: Target, ...block: Parameters<TakeBlock>) => void,
+  take: (target: Target, ...block: Parameters<TakeBlock>) => ReturnType<TakeBlock>,
 ): Promise<Target> {
   const folder = await SafetensorsFolder.open(directory)
   try {
@@ -114,9 +114,7 @@ export async function readFolderWeights<Target>(
     await streamTensors(folder, directory, parameterSpecs(config.architecture), () => {
       const made = make()
       target = made
-      return (...block) => {
-        take(made, ...block)
-      }
+      return (...block) => take(made, ...block)
     })
     return target as Target
   } finally {

@@ -16,7 +16,7 @@ import type { ParameterSpec } from './parameters.js'
 export type FrozenDType = 'f32' | 'bf16' | 'f16' | 'int8' | 'int4'
 
 /** How one weight is stored. */
-export type WeightStorage =
+type WeightStorage =
   | { readonly kind: 'dense'; readonly dtype: 'f32' | 'bf16' | 'f16' }
   | { readonly kind: 'quantized'; readonly bits: 8 | 4; readonly groupSize: number }
 
@@ -32,7 +32,7 @@ const isMatrix = ({ name, shape }: Pick<ParameterSpec, 'name' | 'shape'>) =>
   shape.length === 2 && name.endsWith('.weight') && !name.endsWith('pos_embed.weight')
 
 /** How a parameter is stored under a choice for the matrices. */
-export function storageOf(spec: ParameterSpec, dtype: FrozenDType): WeightStorage {
+function storageOf(spec: ParameterSpec, dtype: FrozenDType): WeightStorage {
   if (!isMatrix(spec)) return { kind: 'dense', dtype: 'f32' }
   if (dtype !== 'int8' && dtype !== 'int4') return { kind: 'dense', dtype }
   const groupSize = groupSizes.find((size) => (spec.shape[1] as number) % size === 0)

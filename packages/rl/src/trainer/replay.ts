@@ -9,7 +9,7 @@ import type { Completion, DataSource, JsonValue, RlExample } from '../types.js'
 import type { Replay } from './stages.js'
 
 /** Where an example came from: the cursor before a call of `next(count)`, and its place in what that returned. */
-export interface ExampleOrigin {
+interface ExampleOrigin {
   readonly cursor: JsonValue
   readonly count: number
   readonly index: number

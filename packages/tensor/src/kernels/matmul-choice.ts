@@ -24,7 +24,7 @@ export type GpuKernel = keyof typeof gpuTiles
 /** Rows of a tile of the lanes kernel, for CPU rasterisers with subgroups. */
 export const laneRows = [1, 4, 8, 16, 32] as const
 
-export type LaneKernel = `rows${(typeof laneRows)[number]}`
+type LaneKernel = `rows${(typeof laneRows)[number]}`
 
 /** Name of a tile configuration. */
 export type MatmulKernel = GpuKernel | LaneKernel
