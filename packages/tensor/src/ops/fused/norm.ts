@@ -17,9 +17,9 @@ interface RowPlan {
   readonly rows: number
   readonly length: number
   /** Launch, sizes and which of the named tensors are read by vectors. */
-  launch(
+  readonly launch: (
     vectors: readonly string[],
-  ): Pick<KernelOptions<string>, 'workgroupSize' | 'dispatch' | 'subgroups' | 'vectors'>
+  ) => Pick<KernelOptions<string>, 'workgroupSize' | 'dispatch' | 'subgroups' | 'vectors'>
   /** `params.rows`, and `params.units`: values of a row, of type `Value`. */
   readonly sizes: Readonly<Record<'rows' | 'length' | 'units', readonly ['u32', number]>>
   /** WGSL of the reductions, of `Value`, and of `total_of(v)`, the sum of a value's elements. */
