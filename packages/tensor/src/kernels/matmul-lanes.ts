@@ -9,7 +9,7 @@
  * Ragged edges need no masks: rows and columns past the end repeat the last valid one and are never stored; steps of k past
  * the end, which exist only where K is no multiple of four, count as zeros.
  */
-import { tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
+import { keepTemplates, tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
 
 /** How an operand's values come: four along k, four along the columns (B only), or one by one. */
 export type LaneLoad = 'alongK' | 'columns' | 'single'
@@ -87,7 +87,7 @@ function storeRow(config: LanesConfig): string {
   })
 }
 
-export function lanesTemplate(config: LanesConfig): MatmulTemplate {
+export const lanesTemplate = keepTemplates((config: LanesConfig): MatmulTemplate => {
   const { rows, lanes, loadA, loadB, ragged, vectorStore } = config
   const [a, b] = [operandA(config), operandB(config)]
   const multiplyAdd = (row: number) => {
@@ -127,4 +127,4 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(subgroup_invocation_id) 
     vectorB: loadB !== 'single',
     subgroups: true,
   }
-}
+})

@@ -51,6 +51,21 @@ export interface MatmulTemplate {
   readonly subgroups: boolean
 }
 
+/** Keeps the text of every configuration there is: a few dozen, each of which takes longer to write than to run. */
+export function keepTemplates<Args extends readonly unknown[]>(
+  write: (...args: Args) => MatmulTemplate,
+): (...args: Args) => MatmulTemplate {
+  const kept = new Map<string, MatmulTemplate>()
+  return (...args) => {
+    const key = JSON.stringify(args)
+    const known = kept.get(key)
+    if (known) return known
+    const template = write(...args)
+    kept.set(key, template)
+    return template
+  }
+}
+
 const words = [
   ...['m', 'n', 'k', 'tiles'],
   ...['tilesN', 'tilesM', 'batch1', 'batch2'],

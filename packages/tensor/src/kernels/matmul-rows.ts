@@ -7,7 +7,7 @@
  * Ragged edges need no masks: rows and columns past the end repeat the last valid one, and what was computed for them is
  * never stored.
  */
-import { tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
+import { keepTemplates, tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
 
 interface RowsConfig {
   readonly rows: number
@@ -20,7 +20,7 @@ interface RowsConfig {
   readonly vectorStore: boolean
 }
 
-export function rowsTemplate(config: RowsConfig): MatmulTemplate {
+export const rowsTemplate = keepTemplates((config: RowsConfig): MatmulTemplate => {
   const { rows, columnGroups, lanes, vectorB, vectorStore } = config
   const column = (group: number) => `column${group}`
   const loadB = (group: number) =>
@@ -72,4 +72,4 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_index) 
     vectorB,
     subgroups: false,
   }
-}
+})

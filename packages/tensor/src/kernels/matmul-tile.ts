@@ -9,7 +9,7 @@
  * loop over a block is unrolled by four here and takes its bound from the uniform, so that no driver unrolls it further:
  * compiling sixteen steps of a 4 × 4 tile takes some drivers many seconds.
  */
-import { tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
+import { keepTemplates, tilePrologue, unroll, word, type MatmulTemplate } from './matmul-plan.js'
 
 /** How an operand is read: which of its two dimensions neighbouring invocations walk, four elements at once or one. */
 export interface StageOrder {
@@ -74,20 +74,21 @@ function stage(operand: StagedOperand, depth: number, team: number): string {
     }`
 }
 
-export function tileTemplate(config: TileConfig, a: StageOrder, b: StageOrder, vectorStore: boolean): MatmulTemplate {
-  const { tileRows, tileColumns, depth, rows, columns, groups } = config
-  const across = tileColumns / columns
-  const team = (tileRows / rows) * across
-  const store4 = vectorStore && columns === 4
-  const [strideA, strideB] = [tileRows + padding, tileColumns + padding]
-  const vec = columns === 1 ? 'f32' : `vec${columns}<f32>`
-  const part = (value: string, j: number) => (columns === 1 ? value : `${value}[${j}]`)
-  const readB = Array.from({ length: columns }, (_, j) => `bTile[bAt + ${j}u]`).join(', ')
-  const first = (axis: 'row' | 'col') => `${axis}0`
-  const reduce =
-    groups === 1
-      ? ''
-      : `
+export const tileTemplate = keepTemplates(
+  (config: TileConfig, a: StageOrder, b: StageOrder, vectorStore: boolean): MatmulTemplate => {
+    const { tileRows, tileColumns, depth, rows, columns, groups } = config
+    const across = tileColumns / columns
+    const team = (tileRows / rows) * across
+    const store4 = vectorStore && columns === 4
+    const [strideA, strideB] = [tileRows + padding, tileColumns + padding]
+    const vec = columns === 1 ? 'f32' : `vec${columns}<f32>`
+    const part = (value: string, j: number) => (columns === 1 ? value : `${value}[${j}]`)
+    const readB = Array.from({ length: columns }, (_, j) => `bTile[bAt + ${j}u]`).join(', ')
+    const first = (axis: 'row' | 'col') => `${axis}0`
+    const reduce =
+      groups === 1
+        ? ''
+        : `
   for (var g = 1u; g < ${groups}u; g++) {
     if (group == g) {
       ${unroll(rows, (i) => unroll(columns, (j) => `sums[(y + ${i}u) * ${tileColumns}u + x + ${j}u] = ${part(`acc${i}`, j)};`))}
@@ -99,15 +100,15 @@ export function tileTemplate(config: TileConfig, a: StageOrder, b: StageOrder, v
     workgroupBarrier();
   }
   if (group != 0u) { return; }`
-  const storeRow = (i: number) =>
-    store4
-      ? `if (column < N) { store_out4(place + column, acc${i}); }`
-      : unroll(
-          columns,
-          (j) =>
-            `if (column + ${j}u < N) { store_out(place + (column + ${j}u) * ${word('outCol')}, ${part(`acc${i}`, j)}); }`,
-        )
-  const code = `
+    const storeRow = (i: number) =>
+      store4
+        ? `if (column < N) { store_out4(place + column, acc${i}); }`
+        : unroll(
+            columns,
+            (j) =>
+              `if (column + ${j}u < N) { store_out(place + (column + ${j}u) * ${word('outCol')}, ${part(`acc${i}`, j)}); }`,
+          )
+    const code = `
 var<workgroup> aTile: array<f32, ${groups * depth * strideA}>;
 var<workgroup> bTile: array<f32, ${groups * depth * strideB}>;
 ${groups > 1 ? `var<workgroup> sums: array<f32, ${tileRows * tileColumns}>;` : ''}
@@ -148,17 +149,18 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
   )}
 }
 `
-  const order = ({ alongK, vector }: StageOrder) => `${alongK ? 'k' : 'o'}${vector ? 'v' : ''}`
-  return {
-    key: `tile${[tileRows, tileColumns, depth, rows, columns, groups].join('x')}${order(a)}${order(b)}${store4 ? 'w' : ''}`,
-    code,
-    tileRows,
-    tileColumns,
-    chunk: depth,
-    workgroupSize: [team, groups, 1],
-    vectorStore: store4,
-    vectorA: a.vector,
-    vectorB: b.vector,
-    subgroups: false,
-  }
-}
+    const order = ({ alongK, vector }: StageOrder) => `${alongK ? 'k' : 'o'}${vector ? 'v' : ''}`
+    return {
+      key: `tile${[tileRows, tileColumns, depth, rows, columns, groups].join('x')}${order(a)}${order(b)}${store4 ? 'w' : ''}`,
+      code,
+      tileRows,
+      tileColumns,
+      chunk: depth,
+      workgroupSize: [team, groups, 1],
+      vectorStore: store4,
+      vectorA: a.vector,
+      vectorB: b.vector,
+      subgroups: false,
+    }
+  },
+)

@@ -97,9 +97,18 @@ function exchange({ shape, a, b }: Product): Product {
   return { shape: { ...shape, m: shape.n, n: shape.m }, a: transposed(b), b: transposed(a), exchanged: true }
 }
 
-/** The kernel's A is the caller's B, and the other way round. */
-function exchangeNames(code: string): string {
-  return code.replaceAll(/\bmm_([ab])(4?)\b/g, (_, name, width) => `mm_${name === 'a' ? 'b' : 'a'}${width}`)
+/** Texts by template in which the kernel's A is the caller's B, and the other way round. */
+const exchangedTexts = new WeakMap<MatmulTemplate, string>()
+
+function exchangeNames(template: MatmulTemplate): string {
+  const known = exchangedTexts.get(template)
+  if (known !== undefined) return known
+  const code = template.code.replaceAll(
+    /\bmm_([ab])(4?)\b/g,
+    (_, name, width) => `mm_${name === 'a' ? 'b' : 'a'}${width}`,
+  )
+  exchangedTexts.set(template, code)
+  return code
 }
 
 /** The operand with the meaningless strides of batch dimensions of size 1 set to 0. */
@@ -263,7 +272,7 @@ export function planMatmul(
   const { exchanged } = product
   return {
     key: `${template.key}${exchanged ? ':exchanged' : ''}:${a.dtype}:${b.dtype}`,
-    code: exchanged ? exchangeNames(template.code) : template.code,
+    code: exchanged ? exchangeNames(template) : template.code,
     workgroups: [gridWidth, gridWidth === 0 ? 0 : count(total, gridWidth), 1],
     workgroupSize: template.workgroupSize,
     params: packWords({

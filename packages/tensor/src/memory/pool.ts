@@ -4,6 +4,9 @@
  * buffer on the queue, so a buffer may be handed out again as soon as the last command reading it is encoded;
  * destruction waits until the queue has passed that command.
  *
+ * Of several free buffers the oldest is handed out. So which buffers an evaluation gets depends on those in use when it
+ * begins and on nothing that happened before: a step that is like the last one gets the same buffers, and their bind groups.
+ *
  * Running out of memory has two forms: the limit the user set, refused here at once, and a driver that has no more, which
  * WebGPU reports some time after the buffer was made. The latter is awaited with {@link BufferPool.settled}.
  */
@@ -94,7 +97,19 @@ function describeParts(entries: readonly Holding[]): MemoryPart[] {
     .sort((a, b) => b.bytes - a.bytes)
 }
 
+/** Puts a buffer in its place in a list of falling ids. */
+function insert(list: PoolBuffer[], buffer: PoolBuffer): void {
+  let [low, high] = [0, list.length]
+  while (low < high) {
+    const middle = (low + high) >> 1
+    if ((list[middle]?.id ?? 0) > buffer.id) low = middle + 1
+    else high = middle
+  }
+  list.splice(low, 0, buffer)
+}
+
 export class BufferPool {
+  /** Unused buffers by size, those of the lowest ids last. */
   private readonly free = new Map<number, PoolBuffer[]>()
   private readonly inUse = new Map<number, Holding>()
   private readonly tags = new Map<string, { liveBytes: number; peakBytes: number }>()
@@ -189,7 +204,7 @@ export class BufferPool {
     if (tag) tag.liveBytes -= buffer.bytes
     if (this.hollow.has(buffer.id)) return this.destroy([buffer])
     const list = this.free.get(buffer.bytes)
-    if (list) list.push(buffer)
+    if (list) insert(list, buffer)
     else this.free.set(buffer.bytes, [buffer])
   }
 
@@ -201,7 +216,7 @@ export class BufferPool {
     for (const size of sizes) {
       const list = this.free.get(size) ?? []
       while (list.length > 0 && unused > keepBytes) {
-        const buffer = list.pop()
+        const buffer = list.shift()
         if (!buffer) break
         unused -= buffer.bytes
         doomed.push(buffer)
