@@ -5,7 +5,7 @@
 import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
-import { ParameterSet, type Device } from '@revisual/tensor'
+import { ParameterSet, toFloat32, type Device } from '@revisual/tensor'
 import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError, isJsonObject, type JsonObject } from '../config/json.js'
 import { parseConfig } from '../config/parse.js'
@@ -142,7 +142,7 @@ async function readWeights(
       directory,
       config,
       () => parametersOf(device, config),
-      (target, ...block) => target.writeRange(...block),
+      (target, name, offset, block) => target.writeRange(name, offset, toFloat32(block)),
     )
     return { parameters, frozen: null }
   }

@@ -3,7 +3,13 @@
  * `model.` and, since 4.52, `model.visual.`, `model.language_model.`) are read. Tensors pass through the host in blocks of
  * rows, so that none has to fit there; any float dtype is widened to f32 on the way.
  */
-import { SafetensorsFile, SafetensorsFolder, toFloat32, writeSafetensors } from '@revisual/tensor'
+import {
+  SafetensorsFile,
+  SafetensorsFolder,
+  toFloat32,
+  writeSafetensors,
+  type SafetensorsTensor,
+} from '@revisual/tensor'
 import type { ModelConfig } from '../config/architecture.js'
 import { ConfigError } from '../config/json.js'
 import { parameterName, parameterSpecs } from '../network/parameters.js'
@@ -14,8 +20,8 @@ export interface NamedShape {
   readonly shape: readonly number[]
 }
 
-/** A block of rows on its way in: values from element `offset` on, row-major. */
-export type TakeBlock = (name: string, offset: number, values: Float32Array) => void | Promise<void>
+/** A block of rows on its way in: values from element `offset` on, row-major, in the file's type. */
+export type TakeBlock = (name: string, offset: number, block: SafetensorsTensor) => void | Promise<void>
 
 /** Elements of a block. */
 const blockElements = 2 ** 22
@@ -82,7 +88,7 @@ async function streamTensors(
   for (const { name, shape } of wanted) {
     const stored = places.get(name) as string
     if (elements(shape) <= blockElements || shape.length === 0) {
-      await take(name, 0, toFloat32(await source.load(stored)))
+      await take(name, 0, await source.load(stored))
       continue
     }
     const [rows = 1, ...rest] = shape
@@ -91,7 +97,7 @@ async function streamTensors(
     const step = Math.max(2, 2 * Math.floor(blockElements / width / 2))
     for (let row = 0; row < rows; row += step) {
       const block = await source.loadRows(stored, row, Math.min(rows, row + step))
-      await take(name, row * width, toFloat32(block))
+      await take(name, row * width, block)
     }
   }
 }
@@ -127,7 +133,12 @@ export async function readValues(path: string, wanted: readonly NamedShape[]): P
   const file = await SafetensorsFile.open(path)
   try {
     const values = new Map(wanted.map(({ name, shape }) => [name, new Float32Array(elements(shape))]))
-    await streamTensors(file, path, wanted, () => (name, offset, block) => values.get(name)?.set(block, offset))
+    await streamTensors(
+      file,
+      path,
+      wanted,
+      () => (name, offset, block) => values.get(name)?.set(toFloat32(block), offset),
+    )
     return values
   } finally {
     await file.close()

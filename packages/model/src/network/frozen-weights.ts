@@ -4,7 +4,18 @@
  * decoder are quantised in groups along their input (QLoRA, arXiv 2305.14314); embedding, head and vision tower, which
  * suffer most from it, are bf16.
  */
-import { assign, cast, fromFloat32, noGrad, QuantizedWeight, type Device, type Tensor } from '@revisual/tensor'
+import {
+  assign,
+  cast,
+  fromFloat32,
+  noGrad,
+  QuantizedWeight,
+  toFloat32,
+  uploadSafetensors,
+  type Device,
+  type SafetensorsTensor,
+  type Tensor,
+} from '@revisual/tensor'
 import { ConfigError } from '../config/json.js'
 import type { Weights } from './layers.js'
 import type { ParameterSpec } from './parameters.js'
@@ -75,19 +86,22 @@ export class FrozenWeights {
     return tensor
   }
 
-  /** Replaces values from element `offset` on: whole rows of a quantised matrix, an even number of 16-bit values unless they end it. */
-  async write(name: string, offset: number, values: Float32Array): Promise<void> {
+  /**
+   * Replaces values from element `offset` on: whole rows of a quantised matrix, an even number of 16-bit values unless
+   * they end it. Values that are stored as they lie in the file go to the device untouched.
+   */
+  async write(name: string, offset: number, block: SafetensorsTensor): Promise<void> {
     const tensor = this.get(name)
     if (tensor instanceof QuantizedWeight) {
-      const width = tensor.shape[1] as number
-      const block = this.device.tensor(values, [values.length / width, width])
-      tensor.writeRows(offset / width, block)
+      const rows = uploadSafetensors(this.device, block)
+      tensor.writeRows(offset / (tensor.shape[1] as number), rows)
       await this.device.eval([])
-      block.dispose()
+      rows.dispose()
       return
     }
     const dtype = tensor.dtype as keyof typeof stored
-    this.device.writeBytes(tensor, offset * (dtype === 'f32' ? 4 : 2), fromFloat32(values, stored[dtype], name))
+    const bytes = block.dtype === stored[dtype] ? block.data : fromFloat32(toFloat32(block), stored[dtype], name)
+    this.device.writeBytes(tensor, offset * (dtype === 'f32' ? 4 : 2), bytes)
   }
 
   /**
