@@ -5,7 +5,17 @@
 import { fileURLToPath } from 'node:url'
 import { defineConfig, type ViteUserConfig } from 'vitest/config'
 
-const packages = ['tensor', 'model', 'rl', 'data', 'bench', 'verify', 'reward-math', 'reward-style'] as const
+const packages = [
+  'tensor',
+  'model',
+  'rl',
+  'data',
+  'bench',
+  'verify',
+  'reward-math',
+  'reward-style',
+  'reward-judge',
+] as const
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
