@@ -61,7 +61,8 @@ const metricsOf = (results: TaskResults) =>
 async function assemble(config: RunConfig, open: OpenDevice) {
   const device = await open()
   const model = await startModel(config, device)
-  return { device, model, policy: createPolicy(model, { checkpointLayers: config.device.checkpointLayers }) }
+  const { checkpointLayers, momentBits } = config.device
+  return { device, model, policy: createPolicy(model, { checkpointLayers, momentBits }) }
 }
 
 /** Trains, on another device when one is lost. @returns whether the run was interrupted */

@@ -189,6 +189,8 @@ export const runConfig = z.strictObject({
       memoryLimit: count.nullable().default(null),
       /** Computes decoder layers again on the way back instead of keeping their activations. */
       checkpointLayers: z.boolean().default(false),
+      /** Bits of AdamW's two moments; 8 take a quarter of the memory. */
+      momentBits: z.literal([32, 8]).default(32),
     })
     .prefault({}),
   model: z.union([

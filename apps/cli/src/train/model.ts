@@ -84,9 +84,9 @@ function openOptions({ model, seed }: RunConfig): OpenModelOptions {
 }
 
 /** What of a run's model learns, for a plan of its memory. */
-export function planOptions({ model }: RunConfig): PlanOptions {
+export function planOptions({ model, device: { momentBits } }: RunConfig): PlanOptions {
   const adapter = adapterOptions(model)
-  return adapter && 'path' in model ? { learns: loraConfig(adapter), dtype: model.dtype } : {}
+  return { momentBits, ...(adapter && 'path' in model ? { learns: loraConfig(adapter), dtype: model.dtype } : {}) }
 }
 
 export async function startModel(config: RunConfig, device: Device): Promise<VisionLanguageModel> {

@@ -36,6 +36,7 @@ describe.each([
   it('plans every byte', () => {
     expect(planMemory(architecture, { learns: 'none' }).bytes).toBe(4 * total)
     expect(planMemory(architecture).bytes).toBe(16 * total)
+    expect(planMemory(architecture, { momentBits: 8 }).bytes).toBe(10.03125 * total)
     const half = planMemory(architecture, { learns: 'none', dtype: 'bf16' })
     const narrow = specs.filter(({ shape, name: key }) => shape.length !== 2 || key.endsWith('pos_embed.weight'))
     const kept = narrow.reduce((sum, { shape }) => sum + shape.reduce((a, b) => a * b, 1), 0)

@@ -14,7 +14,12 @@ export interface PlanOptions {
   readonly learns?: 'all' | 'none' | LoraConfig
   /** Storage of frozen matrices. Default `f32`. */
   readonly dtype?: FrozenDType
+  /** Bits of AdamW's moments. Default 32. */
+  readonly momentBits?: 32 | 8
 }
+
+/** Bytes of both moments of one value; 8-bit ones have two f32 scales for every 256 values. */
+const momentBytes = { 32: 8, 8: 2 + 8 / 256 }
 
 /** One line of a plan. */
 interface PlannedPart {
@@ -49,7 +54,7 @@ export function keyValueBytesPerToken({ text }: Architecture, bytesPerValue = 4)
 /** Plans the weights of a model and what learning them takes. Activations and caches come on top. */
 export function planMemory(
   architecture: Architecture,
-  { learns = 'all', dtype = 'f32' }: PlanOptions = {},
+  { learns = 'all', dtype = 'f32', momentBits = 32 }: PlanOptions = {},
 ): MemoryPlan {
   const bytesOf = (spec: ParameterSpec) => storedBytes(spec, learns === 'all' ? 'f32' : dtype)
   const specs = parameterSpecs(architecture)
@@ -67,7 +72,7 @@ export function planMemory(
     { name: 'vision', bytes: sum(({ group }) => group === 'vision') },
     { name: 'adapter', bytes: learns === 'all' ? 0 : 4 * learning },
     { name: 'gradients', bytes: 4 * learning },
-    { name: 'AdamW moments', bytes: 8 * learning },
+    { name: 'AdamW moments', bytes: momentBytes[momentBits] * learning },
   ]
   const [largest] = specs
     .map((spec) => ({ name: spec.name, bytes: bytesOf(spec) }))

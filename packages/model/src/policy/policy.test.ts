@@ -211,9 +211,10 @@ describe('reference', () => {
 })
 
 describe('save and load', () => {
-  it('continues with the same bits', async () => {
+  it.each([32, 8] as const)('continues with the same bits, moments of %d', async (momentBits) => {
     const other = nanoModel(device, 99)
-    const resumed = createPolicy(other, { betas: [0.9, 0.95] })
+    const resumed = createPolicy(other, { betas: [0.9, 0.95], momentBits })
+    const policy = createPolicy(model, { betas: [0.9, 0.95], momentBits })
     const train = async (target: ModelPolicy, steps: number) => {
       for (let step = 0; step < steps; step++) {
         await target.accumulate(batchOf(sequences().slice(step % 2)), loss(total()))
@@ -222,8 +223,9 @@ describe('save and load', () => {
     }
     await policy.snapshotReference()
     await train(policy, 2)
-    await policy.save(directory)
-    await resumed.load(directory)
+    const saved = await mkdtemp(join(directory, 'state-'))
+    await policy.save(saved)
+    await resumed.load(saved)
     await train(policy, 2)
     await train(resumed, 2)
     const [a, b] = [await model.parameters.values(), await other.parameters.values()]
