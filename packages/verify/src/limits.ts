@@ -20,8 +20,8 @@ export const LIMITS = {
   tail: 16_384,
 } as const
 
-/** Steps beyond those that grow with the input. A plain pair takes a few hundred. */
-const FREE_STEPS = 1_000_000
+/** Steps beyond those that grow with the input: 20 ms at 0.1 µs a step. A plain pair takes a few hundred. */
+const FREE_STEPS = 200_000
 const STEPS_PER_CHARACTER = 40
 
 export class LimitError extends Error {}
@@ -35,9 +35,12 @@ export class Work {
     this.#limit = FREE_STEPS + STEPS_PER_CHARACTER * inputLength
   }
 
-  /** @throws LimitError past the ceiling. */
+  /** Called before the work is done. @throws LimitError past the ceiling, and from then on. */
   spend(steps: number): void {
+    if (this.steps + steps > this.#limit) {
+      this.steps = this.#limit
+      throw new LimitError(`more than ${this.#limit} steps`)
+    }
     this.steps += steps
-    if (this.steps > this.#limit) throw new LimitError(`more than ${this.#limit} steps`)
   }
 }

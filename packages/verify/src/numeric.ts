@@ -174,6 +174,8 @@ function bigOperator(node: Node & { kind: 'big' }, point: Point, work: Work): Va
   let total = real(infinite ? INFINITE_FACTOR : 1, 0)
   if (node.operator === 'sum') total = real(0, 0)
   for (let k = lower; k <= upper; k++) {
+    // The copy of the point.
+    work.spend(4)
     const term = evaluate(node.body, new Map(point).set(node.variable, k), work)
     if (node.operator === 'prod') total = product(total, term)
     else total = sum(total, infinite ? product(term, real(INFINITE_FACTOR, 0)) : term, 1)

@@ -17,20 +17,20 @@ const magnitude = (value: bigint): bigint => (value < 0n ? -value : value)
 /** Bits of |value|, at most three too many. */
 const bitLength = (value: bigint): number => magnitude(value).toString(16).length * 4
 
-const tooLong = (...values: bigint[]): boolean => values.some((value) => bitLength(value) > LIMITS.bits)
-
 function gcd(a: bigint, b: bigint, work: Work): bigint {
-  // About 0.6 divisions a bit, each linear in the length.
+  // About 0.6 divisions a bit, each linear in the length and twice as dear as another step.
   const bits = Math.min(bitLength(a), bitLength(b))
-  work.spend(Math.ceil((bits / 2) * (1 + bits / 1024)))
+  work.spend(Math.ceil(bits * (1 + bits / 1024)))
   while (b !== 0n) [a, b] = [b, a % b]
   return a
 }
 
 /** Reduced fraction, or null for a zero denominator or one of more than the allowed bits. */
 export function rational(numerator: bigint, denominator: bigint, work: Work): Rational | null {
-  work.spend(1)
-  if (denominator === 0n || tooLong(numerator, denominator)) return null
+  const bits = Math.max(bitLength(numerator), bitLength(denominator))
+  // Measuring and copying are linear in the length.
+  work.spend(1 + Math.floor(bits / 64))
+  if (denominator === 0n || bits > LIMITS.bits) return null
   if (denominator < 0n) [numerator, denominator] = [-numerator, -denominator]
   if (denominator === 1n) return { numerator, denominator }
   const divisor = gcd(magnitude(numerator), denominator, work)
