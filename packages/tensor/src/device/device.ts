@@ -2,6 +2,7 @@
  * The device: where tensors are made, evaluated and read. One evaluation is one plan: the lazy graph is scheduled into
  * fused kernels, buffers follow the kernels' lifetimes through one pool, and everything is encoded into few submits.
  */
+import { EmissionCache } from '../graph/emission-cache.js'
 import { execute, type ExecutionHost } from '../graph/execute.js'
 import { explainKernels, graphText, type Explanation } from '../graph/explain.js'
 import { rehearse, type MemoryPlan, type Rehearsal } from '../graph/rehearse.js'
@@ -47,6 +48,8 @@ export interface DeviceOptions {
   readonly limits?: Partial<DeviceLimits>
   /** `false` runs every operation as a kernel of its own: the plain twin of the fused path. */
   readonly fusion?: boolean
+  /** `false` emits every kernel anew: the plain twin of keeping what was emitted. */
+  readonly keepKernels?: boolean
   /**
    * Most bytes of GPU memory this device may take, buffers kept for reuse included. Beyond it evaluations fail with
    * {@link OutOfMemoryError}, as they do when the driver has no more. Default: no limit.
@@ -165,7 +168,9 @@ export class Device {
       isSoftware: info.isSoftware,
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
       vendor: info.vendor,
+      // Kept kernels would not see a choice that changes.
       ...(tuner ? { chooseMatmul: (product: MatmulProduct) => tuner.choose(product) } : {}),
+      ...(tuner || options.keepKernels === false ? {} : { emissions: new EmissionCache() }),
       allocate: (bytes, use) => this.allocate(bytes, use),
       begin: ({ anchor }) => {
         if (anchor?.spec.kind !== 'matmul') this.encoder.operations = 0

@@ -14,9 +14,14 @@ function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]):
   return type === 'f32' ? f32Word(value) : value >>> 0
 }
 
+/** The uniform words of a kernel's parameters, in order. */
+export function parameterWords({ params }: KernelSpec): number[] {
+  return Object.values(params).map(parameterWord)
+}
+
 export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Target[], context: EmitContext): Dispatch {
   const names = Object.keys(spec.params)
-  const params = names.map((name) => parameterWord(spec.params[name] ?? ['u32', 0]))
+  const params = parameterWords(spec)
   const fields = names.map((name) => `${name}: ${spec.params[name]?.[0] ?? 'u32'}`)
   const bindings = new Bindings(context.limits.maxStorageBufferBindingSize, (value) => {
     const name = `word${params.push(value >>> 0) - 1 - names.length}_`

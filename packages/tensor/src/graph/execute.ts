@@ -5,6 +5,7 @@
 import type { Target } from './codegen.js'
 import type { Dispatch, EmitContext } from './dispatch.js'
 import { emit } from './emit.js'
+import type { EmissionCache } from './emission-cache.js'
 import type { Node, Storage } from './node.js'
 import { writtenBy, type FusedKernel } from './schedule.js'
 import { ShapeError } from '../device/errors.js'
@@ -15,6 +16,8 @@ export interface ExecutionHost extends Pick<
   EmitContext,
   'limits' | 'isSoftware' | 'subgroupSize' | 'vendor' | 'chooseMatmul'
 > {
+  /** Kernels emitted before, kept; absent: each is emitted anew. */
+  readonly emissions?: EmissionCache
   allocate(bytes: number, use: BufferUse): Storage
   /** Told of every kernel before its dispatches. */
   begin(kernel: FusedKernel): void
@@ -138,7 +141,9 @@ function runDispatches(kernel: FusedKernel, targets: readonly Target[], host: Ex
     release: (storage) => storage.release(),
   }
   try {
-    for (const dispatch of emit(kernel, targets, context)) host.encode(dispatch)
+    const { emissions } = host
+    const dispatches = emissions ? emissions.emit(kernel, targets, context) : emit(kernel, targets, context)
+    for (const dispatch of dispatches) host.encode(dispatch)
   } finally {
     workspace.close()
   }

@@ -10,8 +10,22 @@
  */
 import { each, list, type AttentionEngine, type AttentionMatrix } from './attention-engine.js'
 
-/** @param rows Own rows of a tile: more make each load worth more and need more registers. */
+const engines = new Map<string, AttentionEngine>()
+
+/**
+ * The engine, one and the same for equal arguments.
+ *
+ * @param rows Own rows of a tile: more make each load worth more and need more registers.
+ */
 export function subgroupEngine(lanes: number, rows: number): AttentionEngine {
+  const known = engines.get(`${lanes}:${rows}`)
+  if (known) return known
+  const engine = writeEngine(lanes, rows)
+  engines.set(`${lanes}:${rows}`, engine)
+  return engine
+}
+
+function writeEngine(lanes: number, rows: number): AttentionEngine {
   const loads = Math.ceil(rows / lanes)
   const groups = (width: number) => Math.ceil(width / lanes)
   const column = (group: number) => `(lane + ${group * lanes}u)`

@@ -197,8 +197,23 @@ function keysBody(text: AttentionText): string {
 
 const bodies = { forward: forwardBody, queries: queriesBody, keys: keysBody } as const
 
+/** Texts by engine and by what else decides them: writing one takes longer than a small call runs. */
+const written = new WeakMap<AttentionEngine, Map<string, string>>()
+
 /** WGSL of one pass, with a workgroup for every (tile, head) of the side the pass owns. */
 export function attentionText(text: AttentionText): string {
+  const { pass, engine, width, valueWidth, segmented } = text
+  const ofEngine = written.get(engine) ?? new Map<string, string>()
+  written.set(engine, ofEngine)
+  const key = `${pass}:${width}:${valueWidth}:${segmented}`
+  const known = ofEngine.get(key)
+  if (known !== undefined) return known
+  const body = writeText(text)
+  ofEngine.set(key, body)
+  return body
+}
+
+function writeText(text: AttentionText): string {
   const { pass, engine, segmented } = text
   const ownKeys = pass === 'keys'
   const heads = ownKeys
