@@ -36,8 +36,11 @@ describe('cases of transformers 5.18', () => {
     const report = await runModelCase(fixture(`models/${name}`), device)
     expect(report).toMatchObject({ ok: true, beyond: [], ignored: [] })
     expect(Object.keys(report.errors ?? {}).sort()).toEqual([...quantities].sort())
-    // Far below the tolerances: what is left is the rounding of f32.
-    expect(Math.max(...Object.values(report.errors ?? { none: Infinity }))).toBeLessThan(2e-5)
+    // Far below the tolerances: what is left is the rounding of f32. Adam divides every gradient by its own size, so that
+    // gradients which are nothing but rounding move their parameters by whole steps: after some, that shows.
+    for (const [quantity, error] of Object.entries(report.errors ?? { none: Infinity })) {
+      expect(error, quantity).toBeLessThan(quantity.startsWith('adamw') ? 1e-4 : 2e-5)
+    }
     expect(report.rotaryFrequencies).toBe(name.includes('bf16') ? 'bf16' : undefined)
   })
 })
