@@ -71,6 +71,31 @@ describe('uploads and encoded commands keep their order', () => {
 })
 
 describe('lifetimes', () => {
+  test('a value stays when its kernel runs again for another output', async () => {
+    const device = await open()
+    const { twice, thrice } = kernel({
+      name: 'multiples',
+      inputs: { x: device.tensor([1, 2, 3, 4]) },
+      outputs: { twice: { shape: [4], dtype: 'f32' }, thrice: { shape: [4], dtype: 'f32' } },
+      workgroupSize: [4, 1, 1],
+      dispatch: [1, 1, 1],
+      body: `fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
+  store_twice(lidx, 2.0 * load_x(lidx));
+  store_thrice(lidx, 3.0 * load_x(lidx));
+}`,
+    })
+    await device.eval([twice])
+    const live = device.memory.liveBytes
+    const values = await device.read([twice, thrice])
+    expect(values.map((value) => [...value])).toEqual([
+      [2, 4, 6, 8],
+      [3, 6, 9, 12],
+    ])
+    expect([...(await twice.read())]).toEqual([2, 4, 6, 8])
+    thrice.dispose()
+    expect(device.memory.liveBytes).toBe(live)
+  })
+
   test('a scope frees what was born in it, but for what is kept', async () => {
     const device = await open()
     const outside = device.tensor([1, 2, 3]).named('outside')

@@ -28,7 +28,7 @@ export interface ExecutionHost extends Pick<
   drop(node: Node): void
 }
 
-/** Memory a kernel needs besides its outputs. */
+/** Memory a kernel needs besides its outputs, and for outputs nobody wants. */
 class Workspace {
   private readonly open = new Set<Storage>()
 
@@ -94,11 +94,15 @@ export function execute(
       host.drop(node)
     }
   }
-  const start = (output: Node): Target => {
+  const start = (output: Node, workspace: Workspace): Target => {
     if (output.spec.kind === 'assign') {
       const { target, layout } = output.spec
       if (!target.storage) throw new ShapeError('assign(): the target was disposed before the write ran.')
       return { storage: target.storage, dtype: target.dtype, layout, node: target }
+    }
+    // Of a kernel that runs again for another of its outputs: this one has its value, and keeps it.
+    if (output.storage) {
+      return { storage: workspace.take(output.bytes), dtype: output.dtype, layout: null, node: null }
     }
     const storage = host.allocate(output.bytes, output)
     output.storage = storage
@@ -112,8 +116,13 @@ export function execute(
     const { root } = kernel
     const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
     host.begin(kernel)
-    const targets = outputs.map(start)
-    if (root.size > 0) runDispatches(kernel, targets, host)
+    const workspace = new Workspace(host, root)
+    try {
+      const targets = outputs.map((output) => start(output, workspace))
+      if (root.size > 0) runDispatches(kernel, targets, workspace, host)
+    } finally {
+      workspace.close()
+    }
     for (const target of writtenBy(root)) target.pendingWrites = target.pendingWrites.filter((write) => write !== root)
     for (const output of outputs) if (output.spec.kind !== 'assign') settle(output)
     for (const { node } of kernel.leaves) {
@@ -129,8 +138,12 @@ export function execute(
   }
 }
 
-function runDispatches(kernel: FusedKernel, targets: readonly Target[], host: ExecutionHost): void {
-  const workspace = new Workspace(host, kernel.root)
+function runDispatches(
+  kernel: FusedKernel,
+  targets: readonly Target[],
+  workspace: Workspace,
+  host: ExecutionHost,
+): void {
   const context: EmitContext = {
     limits: host.limits,
     isSoftware: host.isSoftware,
@@ -140,11 +153,7 @@ function runDispatches(kernel: FusedKernel, targets: readonly Target[], host: Ex
     temporary: (bytes) => workspace.take(bytes),
     release: (storage) => storage.release(),
   }
-  try {
-    const { emissions } = host
-    const dispatches = emissions ? emissions.emit(kernel, targets, context) : emit(kernel, targets, context)
-    for (const dispatch of dispatches) host.encode(dispatch)
-  } finally {
-    workspace.close()
-  }
+  const { emissions } = host
+  const dispatches = emissions ? emissions.emit(kernel, targets, context) : emit(kernel, targets, context)
+  for (const dispatch of dispatches) host.encode(dispatch)
 }
