@@ -9,6 +9,7 @@ export type { MemoryPart, TagBytes } from './memory/pool.js'
 export type { TensorData, TensorInput } from './device/transfer.js'
 export type { Scope } from './memory/scope.js'
 export type { AdapterInfo } from './device/adapter.js'
+export type { MatrixUnit } from './kernels/matmul-units.js'
 export {
   AdapterError,
   DeviceLostError,

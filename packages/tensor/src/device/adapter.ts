@@ -3,6 +3,7 @@
  * device made from it: if V8 collects it, Dawn frees its instance under the event loop and the process dies at a random
  * later moment. So there is one per process, held by this module for ever.
  */
+import type { MatrixUnit } from '../kernels/matmul-units.js'
 import { AdapterError } from './errors.js'
 
 let instance: GPU | undefined
@@ -56,6 +57,36 @@ export function describeAdapter(adapter: GPUAdapter): AdapterInfo {
   const { subgroupMinSize, subgroupMaxSize } = adapter.info
   const subgroupSize = subgroupMinSize && subgroupMinSize === subgroupMaxSize ? subgroupMinSize : undefined
   return { vendor, architecture, device, description, isSoftware, subgroupSize }
+}
+
+/** One shape of product the adapter's matrix units do; Dawn's `adapter.info.subgroupMatrixConfigs`. */
+interface SubgroupMatrixConfig {
+  readonly componentType: string
+  readonly resultComponentType: string
+  readonly M: number
+  readonly N: number
+  readonly K: number
+}
+
+/**
+ * The matrix unit worth using: f16 components before f32 ones, the largest product first; sums in f32. Null where the
+ * adapter tells of none, or its subgroups have no one size.
+ */
+export function matrixUnitOf(
+  info: GPUAdapterInfo,
+  { subgroupSize }: Pick<AdapterInfo, 'subgroupSize'>,
+): MatrixUnit | null {
+  const { subgroupMatrixConfigs = [] } = info as { subgroupMatrixConfigs?: readonly SubgroupMatrixConfig[] }
+  if (subgroupSize === undefined) return null
+  const units = [...subgroupMatrixConfigs].flatMap(({ componentType, resultComponentType, M, N, K }): MatrixUnit[] => {
+    const isFloat = componentType === 'f16' || componentType === 'f32'
+    return isFloat && resultComponentType === 'f32' && 32 % M === 0 && 32 % N === 0
+      ? [{ component: componentType, m: M, n: N, k: K, lanes: subgroupSize }]
+      : []
+  })
+  const size = ({ m, n, k }: MatrixUnit) => m * n * k
+  units.sort((a, b) => a.component.localeCompare(b.component) || size(b) - size(a))
+  return units[0] ?? null
 }
 
 /**

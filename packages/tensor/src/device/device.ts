@@ -23,9 +23,10 @@ import { BufferPool, type BufferUse } from '../memory/pool.js'
 import { Scope } from '../memory/scope.js'
 import { withTag } from '../memory/tags.js'
 import type { MatmulProduct } from '../kernels/matmul-plan.js'
+import type { MatrixUnit } from '../kernels/matmul-units.js'
 import { Autotuner } from './autotune.js'
 import { defaultTuningFile } from './tuning-file.js'
-import { describeAdapter, requestAdapter, type AdapterInfo } from './adapter.js'
+import { describeAdapter, matrixUnitOf, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder } from './encoder.js'
 import { Profile, Profiler } from './profiler.js'
 import { limitsOf, type DeviceLimits } from './limits.js'
@@ -69,7 +70,15 @@ export interface DeviceOptions {
    * `allow_unsafe_apis`, `disable_robustness`.
    */
   readonly toggles?: readonly string[]
+  /**
+   * Multiplies large products on the GPU's matrix units, where the driver offers them (Dawn's experimental subgroup
+   * matrices; never run on hardware by the project's tests). `exact`: f16 units for f16 operands, f32 units for all.
+   * `rounded`: f16 units for f32 operands too, which are rounded, and infinite beyond 65,504. Sums are f32. Default: off.
+   */
+  readonly matrixUnits?: false | 'exact' | 'rounded'
 }
+
+const MATRIX_UNITS = 'chromium-experimental-subgroup-matrix' as GPUFeatureName
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 
@@ -79,11 +88,14 @@ const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timesta
  * @throws {AdapterError} no adapter, or it refuses the device.
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
-  const adapter = await requestAdapter(options.powerPreference, options.toggles)
+  // Dawn offers experimental features to those alone who ask for unsafe ones.
+  const unsafe = options.matrixUnits ? ['allow_unsafe_apis'] : []
+  const adapter = await requestAdapter(options.powerPreference, [...new Set([...(options.toggles ?? []), ...unsafe])])
   const info = describeAdapter(adapter)
+  const wanted = options.matrixUnits ? [...FEATURES, MATRIX_UNITS] : FEATURES
   try {
     const gpu = await adapter.requestDevice({
-      requiredFeatures: FEATURES.filter((feature) => adapter.features.has(feature)),
+      requiredFeatures: wanted.filter((feature) => adapter.features.has(feature)),
       requiredLimits: limitsOf(adapter.limits, options.limits),
       ...(options.label === undefined ? {} : { label: options.label }),
     })
@@ -116,6 +128,8 @@ async function tunerFor(gpu: GPUDevice, info: AdapterInfo, options: DeviceOption
 
 export class Device {
   readonly info: AdapterInfo
+  /** The matrix unit large products are multiplied with; null where none was asked for or none is there. */
+  readonly matrixUnit: MatrixUnit | null
   readonly features: ReadonlySet<string>
   readonly limits: DeviceLimits
   /** Resolves, never rejects, when the device is lost. */
@@ -145,6 +159,7 @@ export class Device {
   ) {
     this.info = info
     this.features = new Set([...gpu.features])
+    this.matrixUnit = options.matrixUnits && this.features.has(MATRIX_UNITS) ? matrixUnitOf(adapter.info, info) : null
     this.limits = limitsOf(gpu.limits, options.limits)
     this.waits = new Waits(info.isSoftware)
     this.pool = new BufferPool(
@@ -168,6 +183,9 @@ export class Device {
       isSoftware: info.isSoftware,
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
       vendor: info.vendor,
+      ...(this.matrixUnit
+        ? { matrixUnits: { unit: this.matrixUnit, unitRounds: options.matrixUnits === 'rounded' } }
+        : {}),
       // Kept kernels would not see a choice that changes.
       ...(tuner ? { chooseMatmul: (product: MatmulProduct) => tuner.choose(product) } : {}),
       ...(tuner || options.keepKernels === false ? {} : { emissions: new EmissionCache() }),

@@ -31,6 +31,8 @@ export class ModuleBuilder {
   readonly bindings: Bindings
   usesErf = false
   usesSubgroups = false
+  /** WGSL extensions of a kernel written by hand. */
+  extensions: readonly string[] = []
   private temporaries = 0
 
   /** @param bindingLimit Most bytes one binding may show. */
@@ -57,6 +59,7 @@ export class ModuleBuilder {
     const lines: string[] = []
     if (this.bindings.usesF16) lines.push('enable f16;')
     if (this.usesSubgroups) lines.push('enable subgroups;')
+    for (const extension of this.extensions) lines.push(`enable ${extension};`)
     const words = Math.max(1, Math.ceil(this.words.length / 4))
     lines.push(`struct Params { ${extraParams}e: array<vec4<u32>, ${words}> }`)
     lines.push('@group(0) @binding(0) var<uniform> params: Params;')

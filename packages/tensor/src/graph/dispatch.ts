@@ -4,6 +4,7 @@
 import type { DeviceLimits } from '../device/limits.js'
 import type { MatmulKernel } from '../kernels/matmul-choice.js'
 import type { MatmulProduct } from '../kernels/matmul-plan.js'
+import type { MatmulOptions } from '../kernels/matmul.js'
 import type { Storage } from './node.js'
 
 /** One compute dispatch, ready to be encoded. */
@@ -22,6 +23,8 @@ export interface Dispatch {
 export interface EmitContext {
   readonly limits: DeviceLimits
   readonly isSoftware: boolean
+  /** Matrix units to multiply with, where they were asked for and are there. */
+  readonly matrixUnits?: Pick<MatmulOptions, 'unit' | 'unitRounds'>
   /** Exact subgroup size, when the device has subgroups and they all have one size. */
   readonly subgroupSize: number | undefined
   /** The adapter's vendor, for defaults that differ. */

@@ -200,8 +200,10 @@ function emitProduct(
       ...(context.subgroupSize === undefined ? {} : { subgroupSize: context.subgroupSize }),
       ...(context.vendor === undefined ? {} : { vendor: context.vendor }),
       ...(kernelName === undefined ? {} : { kernel: kernelName }),
+      ...context.matrixUnits,
     })
     builder.usesSubgroups = plan.subgroups
+    builder.extensions = plan.extensions ?? []
     const loads = [
       loadFunction('mm_a', bindings.reading(a.node, spanA, plan.vectorA), plan.vectorA),
       loadFunction('mm_b', bindings.reading(b.node, spanB, plan.vectorB), plan.vectorB),

@@ -14,7 +14,7 @@ import type { BufferUse } from '../memory/pool.js'
 /** What execution needs of the device. */
 export interface ExecutionHost extends Pick<
   EmitContext,
-  'limits' | 'isSoftware' | 'subgroupSize' | 'vendor' | 'chooseMatmul'
+  'limits' | 'isSoftware' | 'subgroupSize' | 'vendor' | 'matrixUnits' | 'chooseMatmul'
 > {
   /** Kernels emitted before, kept; absent: each is emitted anew. */
   readonly emissions?: EmissionCache
@@ -149,6 +149,7 @@ function runDispatches(
     isSoftware: host.isSoftware,
     subgroupSize: host.subgroupSize,
     ...(host.vendor === undefined ? {} : { vendor: host.vendor }),
+    ...(host.matrixUnits === undefined ? {} : { matrixUnits: host.matrixUnits }),
     ...(host.chooseMatmul ? { chooseMatmul: host.chooseMatmul } : {}),
     temporary: (bytes) => workspace.take(bytes),
     release: (storage) => storage.release(),

@@ -49,6 +49,8 @@ export interface MatmulTemplate {
   readonly vectorA: boolean
   readonly vectorB: boolean
   readonly subgroups: boolean
+  /** WGSL extensions the text needs besides. */
+  readonly extensions?: readonly string[]
 }
 
 /** Keeps the text of every configuration there is: a few dozen, each of which takes longer to write than to run. */

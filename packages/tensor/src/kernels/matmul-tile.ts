@@ -43,6 +43,10 @@ interface StagedOperand extends StageOrder {
   readonly name: 'a' | 'b'
   /** Extent of the tile in the dimension that is not k. */
   readonly extent: number
+  /** Elements from one k of the block to the next. */
+  readonly stride: number
+  /** Type the block is held in. */
+  readonly element: 'f32' | 'f16'
   readonly first: string
   readonly limit: string
   readonly strideOuter: string
@@ -50,8 +54,8 @@ interface StagedOperand extends StageOrder {
 }
 
 /** WGSL of one team's copy of an operand's block into workgroup memory, zeros beyond the matrix. */
-function stage(operand: StagedOperand, depth: number, team: number): string {
-  const { name, extent, alongK, vector, first, limit, strideOuter, strideK } = operand
+export function stage(operand: StagedOperand, depth: number, team: number): string {
+  const { name, extent, stride, element, alongK, vector, first, limit, strideOuter, strideK } = operand
   const step = vector ? 4 : 1
   const fast = (alongK ? depth : extent) / step
   const count = (extent * depth) / step
@@ -59,14 +63,15 @@ function stage(operand: StagedOperand, depth: number, team: number): string {
     ? [`(e % ${fast}u) * ${step}u`, `e / ${fast}u`]
     : [`e / ${fast}u`, `(e % ${fast}u) * ${step}u`]
   const index = `${name}Base + (${first} + o) * ${strideOuter} + (k0 + k) * ${strideK}`
-  const place = `${name}Block + k * ${extent + padding}u + o`
+  const place = `${name}Block + k * ${stride}u + o`
+  const held = (value: string) => (element === 'f32' ? value : `${element}(${value})`)
   const load = vector
     ? `var v = vec4<f32>();
       if (${first} + o < ${limit} && k0 + k < K) { v = mm_${name}4(${index}); }
-      ${unroll(4, (j) => `${name}Tile[${place} + ${alongK ? j * (extent + padding) : j}u] = v[${j}];`)}`
+      ${unroll(4, (j) => `${name}Tile[${place} + ${alongK ? j * stride : j}u] = ${held(`v[${j}]`)};`)}`
     : `var v = 0.0;
       if (${first} + o < ${limit} && k0 + k < K) { v = mm_${name}(${index}); }
-      ${name}Tile[${place}] = v;`
+      ${name}Tile[${place}] = ${held('v')};`
   return `for (var e = member; e < ${count}u; e += ${team}u) {
       let k = ${k};
       let o = ${outer};
@@ -123,8 +128,8 @@ fn main(@builtin(workgroup_id) wid: vec3<u32>, @builtin(local_invocation_id) lid
   ${unroll(rows, (i) => `var acc${i} = ${vec}();`)}
   for (var start = 0u; start < K; start += ${depth * groups}u) {
     let k0 = start + group * ${depth}u;
-    ${stage({ ...a, name: 'a', extent: tileRows, first: first('row'), limit: 'M', strideOuter: word('aRow'), strideK: word('aCol') }, depth, team)}
-    ${stage({ ...b, name: 'b', extent: tileColumns, first: first('col'), limit: 'N', strideOuter: word('bCol'), strideK: word('bRow') }, depth, team)}
+    ${stage({ ...a, name: 'a', extent: tileRows, stride: strideA, element: 'f32', first: first('row'), limit: 'M', strideOuter: word('aRow'), strideK: word('aCol') }, depth, team)}
+    ${stage({ ...b, name: 'b', extent: tileColumns, stride: strideB, element: 'f32', first: first('col'), limit: 'N', strideOuter: word('bCol'), strideK: word('bRow') }, depth, team)}
     workgroupBarrier();
     for (var k = 0u; k < ${word('chunk')}; k += 4u) {
       ${unroll(

@@ -1,6 +1,6 @@
 /**
  * Chooses a matmul kernel and its uniform words for one product. Two families: register tiles in workgroup memory for
- * GPUs, rows in registers for CPU rasterisers. The text of a kernel depends on the tile and on how the operands lie in
+ * GPUs (or fragments of matrix units, where asked for), rows in registers for CPU rasterisers. The text of a kernel depends on the tile and on how the operands lie in
  * memory, never on shapes, so few pipelines serve a whole model; this module decides which, after bringing the product
  * to a better form where an equal one exists (a batch folded into rows, operands exchanged for narrow outputs).
  */
@@ -24,6 +24,7 @@ import {
 } from './matmul-choice.js'
 import { rowsTemplate } from './matmul-rows.js'
 import { tileTemplate, type StageOrder } from './matmul-tile.js'
+import { unitFits, unitsTemplate, type MatrixUnit } from './matmul-units.js'
 
 export type { MatmulLimits, MatmulOperand, MatmulShape }
 
@@ -46,6 +47,8 @@ export interface MatmulPlan {
   readonly vectorB: boolean
   /** `code` needs `enable subgroups;` at the head of the module. */
   readonly subgroups: boolean
+  /** WGSL extensions `code` needs besides. */
+  readonly extensions?: readonly string[]
 }
 
 export interface MatmulOptions {
@@ -57,6 +60,10 @@ export interface MatmulOptions {
   readonly vendor?: string
   /** The tile configuration, instead of the default for the shape; ignored where the device cannot run it. */
   readonly kernel?: MatmulKernel
+  /** Matrix units to use for large products, where no configuration is asked for. */
+  readonly unit?: MatrixUnit
+  /** f16 units are used for f32 operands too, which are then rounded. */
+  readonly unitRounds?: boolean
 }
 
 /** A product in the form the kernels see; `exchanged` when it computes Cᵀ = Bᵀ Aᵀ. */
@@ -198,22 +205,23 @@ const isGpuKernel = (name: MatmulKernel | undefined): name is GpuKernel => name 
 function gpuTemplate(
   { shape, a, b, exchanged }: Product,
   limits: MatmulLimits,
-  { kernel, vendor }: MatmulOptions,
+  { kernel, vendor, unit, unitRounds = false }: MatmulOptions,
 ): MatmulTemplate {
   const { m, n, k } = shape
-  const chosen = isGpuKernel(kernel) && fitsDevice(kernel, limits) ? kernel : defaultTile(shape, limits, vendor)
-  const config = gpuTiles[chosen]
   const order = (operand: MatmulOperand, strideK: number, stride: number, extent: number): StageOrder => {
     if (vectorisable(operand, strideK, k, stride, extent)) return { alongK: true, vector: true }
     if (vectorisable(operand, stride, extent, strideK, k)) return { alongK: false, vector: true }
     return { alongK: strideK <= stride, vector: false }
   }
-  return tileTemplate(
-    config,
-    order(a, a.colStride, a.rowStride, m),
-    order(b, b.rowStride, b.colStride, n),
-    !exchanged && n % 4 === 0,
-  )
+  const orders = [order(a, a.colStride, a.rowStride, m), order(b, b.rowStride, b.colStride, n)] as const
+  const vectorStore = !exchanged && n % 4 === 0
+  const exact = unit?.component === 'f32' || [a, b].every(({ dtype }) => dtype === 'f16')
+  const isWorth = Math.min(m, n) > 32 && k >= 16
+  if (unit && kernel === undefined && (exact || unitRounds) && isWorth && unitFits(unit, limits)) {
+    return unitsTemplate(unit, ...orders, vectorStore)
+  }
+  const chosen = isGpuKernel(kernel) && fitsDevice(kernel, limits) ? kernel : defaultTile(shape, limits, vendor)
+  return tileTemplate(gpuTiles[chosen], ...orders, vectorStore)
 }
 
 /** An equal product that kernels do better: batches folded into rows, narrow outputs computed on their side. */
@@ -306,5 +314,6 @@ export function planMatmul(
     vectorA: exchanged ? template.vectorB : template.vectorA,
     vectorB: exchanged ? template.vectorA : template.vectorB,
     subgroups: template.subgroups,
+    ...(template.extensions ? { extensions: template.extensions } : {}),
   }
 }
