@@ -37,7 +37,7 @@ export interface Fragments {
 }
 
 /** The fragments of Dawn's extension. */
-export function subgroupMatrices({ component, m, n, k }: MatrixUnit): Fragments {
+function subgroupMatrices({ component, m, n, k }: MatrixUnit): Fragments {
   const left = `subgroup_matrix_left<${component}, ${k}, ${m}>`
   const right = `subgroup_matrix_right<${component}, ${n}, ${k}>`
   const sum = `subgroup_matrix_result<f32, ${n}, ${m}>`
