@@ -358,6 +358,10 @@ export class Device {
     const sizes = contiguous.map((tensor) => Math.ceil((tensor.size * bytesPerElement[tensor.dtype]) / 16) * 16)
     const total = sizes.reduce((sum, size) => sum + size, 0)
     if (total === 0) return contiguous.map((tensor) => emptyOf(tensor.dtype))
+    for (const { node } of contiguous) {
+      if (!node.storage && node.size > 0)
+        throw new Error(`Internal: ${node.describe()} was evaluated and has no value.`)
+    }
     const { gpu: staging, failure } = this.createBuffer(total, GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST)
     let offset = 0
     contiguous.forEach((tensor, index) => {
