@@ -335,6 +335,30 @@ describe('tiles of the lanes kernel', () => {
   })
 })
 
+describe('one row', () => {
+  test.each([
+    [16, 2048, 132, 1],
+    [8, 1060, 28, 1],
+    [4, 540, 64, 1],
+    [8, 260, 68, 2],
+    [1, 96, 36, 1],
+  ])('%i strips: %i columns of %i rows, %i matrices', async (strips, n, k, matrices) => {
+    for (const dtype of device.features.has('shader-f16') ? (['f32', 'f16'] as const) : (['f32'] as const)) {
+      const b: OperandSpec = { ...plain('rows'), dtype }
+      const product = makeCase({ batch: [1, 1, matrices], m: 1, n, k }, plain('rows'), b)
+      const plan = await check(product, 'shuffles')
+      if (subgroupSize === 8) expect(plan.key.startsWith(strips > 1 ? `vector${strips}x8` : 'lanes1x8')).toBe(true)
+    }
+  })
+
+  test('strips of a column vector on its side, and of a matrix inside another', async () => {
+    // n × 1 products are computed exchanged, with single stores.
+    await check(makeCase({ batch: one, m: 600, n: 1, k: 32 }, plain('columns'), plain('rows')), 'shuffles')
+    const inside = makeCase({ batch: one, m: 1, n: 600, k: 32 }, plain('rows'), { ...plain('rows'), offset: 8 })
+    await check(inside, 'shuffles')
+  })
+})
+
 /** Tiles no software GPU is given by itself: with accumulators of eight rows, and with teams that share K. */
 describe('tiles of the GPU kernel', () => {
   test.each([

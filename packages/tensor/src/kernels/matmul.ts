@@ -23,6 +23,7 @@ import {
   type MatmulKernel,
 } from './matmul-choice.js'
 import { rowsTemplate } from './matmul-rows.js'
+import { vectorTemplate } from './matmul-vector.js'
 import { tileTemplate, type StageOrder } from './matmul-tile.js'
 import { unitFits, unitsTemplate, type MatrixUnit } from './matmul-units.js'
 
@@ -169,6 +170,12 @@ function rowsOfTile(shape: MatmulShape, tileColumns: number, most: 8 | 32): numb
   return rows
 }
 
+/** Strips of columns of a workgroup where one row meets a wide matrix: the most that leave work for all cores. */
+function stripsOf(shape: MatmulShape, lanes: number): number {
+  const groups = (strips: number) => count(shape.n, strips * lanes * 4) * matrices(shape)
+  return [16, 8, 4].find((strips) => groups(strips) >= busyCores) ?? 1
+}
+
 /** Exact subgroup size for which the lanes kernel is written; undefined where there is none. */
 function usableLanes({ subgroupSize }: MatmulOptions): number | undefined {
   return subgroupSize !== undefined && subgroupSize >= 4 && subgroupSize <= 16 ? subgroupSize : undefined
@@ -189,6 +196,10 @@ function softwareTemplate(product: Product, options: MatmulOptions): MatmulTempl
     vectorisable(operand, strideK, shape.k, stride, extent)
   const loadA = alongK(a, a.colStride, a.rowStride, shape.m) ? 'alongK' : 'single'
   const loadB: LaneLoad = columnsOfB ? 'columns' : alongK(b, b.rowStride, b.colStride, shape.n) ? 'alongK' : 'single'
+  const strips = stripsOf(shape, lanes)
+  if (shape.m === 1 && strips > 1 && loadA === 'alongK' && loadB === 'columns') {
+    return vectorTemplate({ lanes, strips, vectorStore })
+  }
   return lanesTemplate({
     rows: laneRows.find((rows) => options.kernel === `rows${rows}`) ?? rowsOfTile(shape, lanes * 4, 32),
     lanes,
