@@ -40,7 +40,14 @@ import {
   type TensorData,
   type TensorInput,
 } from './transfer.js'
-import { AdapterError, GpuValidationError, OutOfMemoryError, ShapeError, type DeviceLostError } from './errors.js'
+import {
+  AdapterError,
+  GpuValidationError,
+  OutOfMemoryError,
+  ShapeError,
+  TensorStateError,
+  type DeviceLostError,
+} from './errors.js'
 import { Waits } from './waits.js'
 
 export interface DeviceOptions {
@@ -638,6 +645,8 @@ export class Device {
     } finally {
       this.pool.endEvaluation()
     }
+    for (const { root } of chosen)
+      if (root.spec.kind === 'kernel' && root.spec.writes.length > 0) root.hasWritten = true
     // A computed value no longer needs what it was computed from.
     for (const node of now) node.inputs = []
     if (this.pool.isUnconfirmed) this.remember([...now, ...later, ...chosen.flatMap(({ root }) => writtenBy(root))])
@@ -652,6 +661,13 @@ export class Device {
     const maxLeaves = this.options.fusion === false ? 0 : this.maxLeaves
     const kernels = schedule([...now, ...later], writes, maxLeaves, this.limits.maxStorageBufferBindingSize)
     const chosen = later.length === 0 ? kernels : reachable(kernels, [...now, ...writes])
+    const again = chosen.find(({ root }) => root.hasWritten)?.root
+    if (again?.spec.kind === 'kernel') {
+      throw new TensorStateError(
+        `An output of kernel '${again.spec.name}' is asked for after the kernel has run and written in place; running it again would write twice. ` +
+          `Evaluate its outputs together with the first evaluation, or name them in retainFor.`,
+      )
+    }
     return { now, later, writes, kernels, chosen }
   }
 

@@ -113,6 +113,8 @@ export class Node implements BufferUse {
   quantization: Quantization | null = null
   /** Of a kernel: the node of each output. */
   outputs: Node[] = []
+  /** Of a kernel that writes in place: it has run, and must not run again. */
+  hasWritten = false
 
   constructor(
     readonly spec: NodeSpec,
