@@ -385,7 +385,7 @@ export class Device {
       if (tensor.node !== tensors[index]?.node) this.free(tensor.node)
     })
     try {
-      await this.waits.guard(staging.mapAsync(GPUMapMode.READ))
+      await this.waits.guard(() => staging.mapAsync(GPUMapMode.READ), this.encoder.takeWork())
       await this.check()
       const bytes = staging.getMappedRange().slice(0)
       await this.tuner?.settle()
@@ -408,7 +408,7 @@ export class Device {
   /** Resolves when the GPU has finished everything submitted; throws the first error it met. */
   async sync(): Promise<void> {
     this.encoder.flush()
-    await this.waits.guard(this.gpu.queue.onSubmittedWorkDone())
+    await this.waits.guard(() => this.gpu.queue.onSubmittedWorkDone(), this.encoder.takeWork())
     await this.check()
   }
 
@@ -430,7 +430,7 @@ export class Device {
     } finally {
       this.encoder.endProfile()
     }
-    const events = await this.waits.guard(profiler.events())
+    const events = await this.waits.guard(() => profiler.events())
     await this.check()
     return new Profile(events, this.info.description || this.info.device)
   }
@@ -564,8 +564,8 @@ export class Device {
    * counts as done before the driver has confirmed that there is memory behind every buffer.
    */
   private async check(): Promise<void> {
-    if (this.fault) await this.waits.guard(this.encoder.reported())
-    if (this.pool.isUnconfirmed) await this.waits.guard(this.pool.settled())
+    if (this.fault) await this.waits.guard(() => this.encoder.reported())
+    if (this.pool.isUnconfirmed) await this.waits.guard(() => this.pool.settled())
     if (!this.pool.isUnconfirmed) this.unconfirmed.clear()
     this.throwFault()
   }
@@ -597,7 +597,7 @@ export class Device {
   private fence(): Promise<void> {
     // What is encoded may use what is to be destroyed.
     this.encoder.flush()
-    return this.gpu.queue.onSubmittedWorkDone()
+    return this.waits.follow(this.gpu.queue.onSubmittedWorkDone())
   }
 
   private allocate(bytes: number, use: BufferUse): Storage {

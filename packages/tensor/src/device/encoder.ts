@@ -30,6 +30,7 @@ export class Encoder {
   private pass: GPUComputePassEncoder | null = null
   private dispatches = 0
   private profiler: Profiler | null = null
+  private work = 0
   /** Multiplications and additions of the dispatches to come, for the profiler. */
   operations = 0
 
@@ -57,6 +58,17 @@ export class Encoder {
     this.bindGroups.clear()
   }
 
+  /** A number for the kernels encoded since it was last taken and their grids: the same for the same ones. */
+  takeWork(): number {
+    const { work } = this
+    this.work = 0
+    return work
+  }
+
+  private note(word: number): void {
+    this.work = Math.imul(this.work ^ word, 0x9e3779b1) + (this.work >>> 15)
+  }
+
   /** A buffer for where one must be named and is not used. */
   get anyBuffer(): GPUBuffer {
     return this.uniforms
@@ -82,6 +94,8 @@ export class Encoder {
     this.pass.setBindGroup(0, this.bindGroup(pipeline, dispatch, bytes), [offset])
     this.pass.dispatchWorkgroups(...dispatch.workgroups)
     this.dispatches++
+    for (const groups of dispatch.workgroups) this.note(groups)
+    this.note(pipeline.id)
     if (this.profiler?.isRecording) this.endPass()
   }
 
