@@ -3,8 +3,8 @@
  * one plan.
  */
 import { ShapeError } from '../device/errors.js'
-import { sameShape } from '../graph/shape.js'
-import type { Tensor } from '../graph/tensor.js'
+import { isFloat, sameShape } from '../graph/shape.js'
+import { Tensor } from '../graph/tensor.js'
 import { add } from '../ops/elementwise.js'
 import { checkUnwritten, enableGrad, isRecording, nextOperation, noGrad, record, type Operation } from './tape.js'
 
@@ -137,16 +137,54 @@ export interface CustomResult<Value extends Tensor | readonly Tensor[]> {
 /**
  * An operation with a gradient of its own. `fn` computes the value (unrecorded) and returns it with its vector-Jacobian
  * product; what the product needs, it closes over.
+ *
+ * @throws {ShapeError} `fn` does not return that; or, from `grad`, the product does not give one gradient of the right
+ * shape, or null, for every input.
  */
 export function customGrad<Value extends Tensor | readonly Tensor[]>(
   fn: (...inputs: Tensor[]) => CustomResult<Value>,
 ): (...inputs: Tensor[]) => Value {
   return (...inputs) => {
-    const { value, vjp } = noGrad(() => fn(...inputs))
-    const outputs: readonly Tensor[] = Array.isArray(value) ? value : [value as Tensor]
-    record(outputs, inputs, (gradients) => vjp(...gradients))
-    return value
+    const result = noGrad(() => fn(...inputs))
+    checkResult(result)
+    const { value, vjp } = result
+    // A tensor that has a place on the tape already, as an input has, would lose it.
+    const own = (output: Tensor) => (output.requiresGrad || inputs.includes(output) ? output.detached() : output)
+    const outputs = (Array.isArray(value) ? (value as readonly Tensor[]) : [value as Tensor]).map(own)
+    record(outputs, inputs, (gradients) => {
+      const found = vjp(...gradients)
+      checkVjp(found, inputs)
+      return found
+    })
+    return (Array.isArray(value) ? outputs : outputs[0]) as Value
   }
+}
+
+/** Callers may be plain JavaScript, and a result of another form would give gradients of zero in silence. */
+function checkResult(result: unknown): void {
+  const { value, vjp } = (result ?? {}) as { readonly value?: unknown; readonly vjp?: unknown }
+  const values: readonly unknown[] = Array.isArray(value) ? value : [value]
+  if (values.every((one) => one instanceof Tensor) && typeof vjp === 'function') return
+  throw new ShapeError(
+    'customGrad(): the function must return { value, vjp }: a tensor or an array of tensors, and a function from their gradients to those of the inputs.',
+  )
+}
+
+function checkVjp(found: unknown, inputs: readonly Tensor[]): void {
+  if (!Array.isArray(found) || found.length !== inputs.length) {
+    const what = Array.isArray(found) ? `an array of ${found.length}` : String(found)
+    throw new ShapeError(
+      `customGrad(): the vjp returned ${what} for ${inputs.length} inputs; return an array with a gradient for each, null for none.`,
+    )
+  }
+  found.forEach((gradient: Tensor | null | undefined, index) => {
+    const { shape } = inputs[index] as Tensor
+    if (!gradient || (sameShape(gradient.shape, shape) && isFloat(gradient.dtype))) return
+    throw new ShapeError(
+      `customGrad(): the vjp gave ${gradient.dtype}[${gradient.shape.join(', ')}] as the gradient of input ${index}, which is [${shape.join(', ')}]; ` +
+        `gradients are floats of the shape of their input. Sum over what was broadcast.`,
+    )
+  })
 }
 
 /** Tensors that want a gradient and were made before operation `first`, among what the outputs were made of since. */

@@ -3,7 +3,7 @@
  */
 import type { Origin } from '../autograd/tape.js'
 import type { Device } from '../device/device.js'
-import { TensorStateError } from '../device/errors.js'
+import { ShapeError, TensorStateError } from '../device/errors.js'
 import * as elementwise from '../ops/elementwise.js'
 import type { Operand } from '../ops/elementwise.js'
 import { matmul } from '../ops/matmul.js'
@@ -149,4 +149,21 @@ export class Tensor {
   squeeze(axis?: number): Tensor {
     return views.squeeze(this, axis)
   }
+}
+
+/**
+ * The device all tensors live on.
+ *
+ * @throws {ShapeError} they live on several, or there are none.
+ */
+export function deviceOf(tensors: readonly Tensor[], what: string): Device {
+  const [first] = tensors
+  if (!first) throw new ShapeError(`${what}: no tensor was given, so there is no device to run on.`)
+  for (const { device } of tensors) {
+    if (device === first.device) continue
+    throw new ShapeError(
+      `${what}: the operands live on different devices. Read one and upload it to the other's device.`,
+    )
+  }
+  return first.device
 }

@@ -5,7 +5,7 @@
 import { ShapeError, TensorStateError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
 import { expandLayout, sameShape } from '../graph/shape.js'
-import type { Tensor } from '../graph/tensor.js'
+import { deviceOf, type Tensor } from '../graph/tensor.js'
 import { copy } from './elementwise.js'
 
 /**
@@ -33,5 +33,5 @@ export function assign(target: Tensor, value: Tensor): void {
     target.shape,
     target.dtype,
   )
-  target.device.addWrite(write)
+  deviceOf([target, value], 'assign()').addWrite(write)
 }

@@ -5,7 +5,7 @@ import { record } from '../autograd/tape.js'
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf } from '../graph/node.js'
 import { contiguousLayout, isQuantised, normaliseAxis, sizeOf } from '../graph/shape.js'
-import { Tensor } from '../graph/tensor.js'
+import { deviceOf, Tensor } from '../graph/tensor.js'
 import { copy } from './elementwise.js'
 import { slice, unsqueeze } from './view.js'
 
@@ -41,7 +41,7 @@ export function concat(parts: readonly Tensor[], axis: number): Tensor {
     shape,
     first.dtype,
   )
-  const result = new Tensor(first.device, node, contiguousLayout(shape))
+  const result = new Tensor(deviceOf(tensors, 'concat()'), node, contiguousLayout(shape))
   record([result], tensors, ([gradient]) => {
     let start = 0
     return lengths.map((length) => {

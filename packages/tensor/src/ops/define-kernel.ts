@@ -6,9 +6,12 @@
 import { customGrad } from '../autograd/grad.js'
 import { ShapeError, TensorStateError } from '../device/errors.js'
 import type { KernelParameter } from '../graph/node.js'
-import type { DType, Shape } from '../graph/shape.js'
+import { isFloat, sameShape, type DType, type Shape } from '../graph/shape.js'
 import type { Tensor } from '../graph/tensor.js'
 import { kernel } from './kernel.js'
+
+/** What becomes part of a name in WGSL. */
+const IDENTIFIER = /^[a-zA-Z][a-zA-Z0-9_]*$/
 
 /** Shape and storage type of a tensor. */
 export interface TensorType {
@@ -63,18 +66,23 @@ export interface KernelDefinition<Input extends string, Output extends string, O
 /**
  * Makes an operation of a kernel.
  *
- * @returns The operation. It throws a {@link ShapeError} for an input with a storage type that is not allowed.
+ * @returns The operation. It throws a {@link ShapeError} for an input that is missing, that nobody asked for, or whose
+ * storage type is not allowed; gradients through it throw one where the vjp gives something of another shape.
+ * @throws {ShapeError} an input's name cannot be part of a name in WGSL.
  */
 export function defineKernel<Input extends string, Output extends string, Options = void>(
   definition: KernelDefinition<Input, Output, Options>,
 ): (inputs: Readonly<Record<Input, Tensor>>, options: Options) => Record<Output, Tensor> {
   const { name, body, vjp } = definition
   const names = Object.keys(definition.inputs) as Input[]
+  for (const input of names) checkName(name, input)
   return (given, options) => {
+    checkNames(name, Object.keys(given), names, 'an input')
     for (const input of names) checkType(name, input, given[input], definition.inputs[input])
     const types = mapRecord(names, (input) => ({ shape: given[input].shape, dtype: given[input].dtype }))
     const outputTypes = definition.outputs(types, options)
     const outputNames = Object.keys(outputTypes) as Output[]
+    for (const output of outputNames) checkName(name, output)
     const launch = definition.launch(types, options)
     const run = customGrad((...tensors: Tensor[]) => {
       const inputs = mapRecord(names, (_, index) => tensors[index] as Tensor)
@@ -84,8 +92,10 @@ export function defineKernel<Input extends string, Output extends string, Option
         vjp: (...arrived) => {
           if (!vjp) throw new TensorStateError(`Kernel '${name}' has no gradient; give its definition a vjp.`)
           const gradients = mapRecord(outputNames, (_, index) => arrived[index] ?? null)
-          const found = vjp({ inputs, outputs, gradients, options })
-          return names.map((input) => found[input] ?? null)
+          const found: Readonly<Partial<Record<Input, Tensor | null>>> =
+            vjp({ inputs, outputs, gradients, options }) ?? {}
+          checkNames(name, Object.keys(found), names, 'a gradient of')
+          return names.map((input) => checkGradient(name, input, inputs[input], found[input] ?? null))
         },
       }
     })
@@ -99,6 +109,28 @@ function checkType(kernelName: string, input: string, tensor: Tensor | undefined
   if (allowed.includes(tensor.dtype)) return
   throw new ShapeError(
     `Kernel '${kernelName}': input '${input}' is ${tensor.dtype}; allowed: ${allowed.join(', ')}. Use cast().`,
+  )
+}
+
+function checkName(kernelName: string, name: string): void {
+  if (IDENTIFIER.test(name)) return
+  throw new ShapeError(
+    `Kernel '${kernelName}': '${name}' becomes part of names in WGSL; use letters, digits and _, a letter first.`,
+  )
+}
+
+/** A misspelt name would otherwise mean an input that is not read, or a gradient of zero. */
+function checkNames(kernelName: string, given: readonly string[], known: readonly string[], what: string): void {
+  const other = given.find((name) => !known.includes(name))
+  if (other === undefined) return
+  throw new ShapeError(`Kernel '${kernelName}' was given ${what} '${other}'; its inputs are ${known.join(', ')}.`)
+}
+
+function checkGradient(kernelName: string, input: string, { shape }: Tensor, gradient: Tensor | null): Tensor | null {
+  if (!gradient || (sameShape(gradient.shape, shape) && isFloat(gradient.dtype))) return gradient
+  throw new ShapeError(
+    `Kernel '${kernelName}': its vjp gave ${gradient.dtype}[${gradient.shape.join(', ')}] as the gradient of '${input}', which is ` +
+      `[${shape.join(', ')}]; gradients are floats of the shape of their input. Sum over what was broadcast.`,
   )
 }
 

@@ -16,21 +16,17 @@ import {
   type DType,
   type Shape,
 } from '../graph/shape.js'
-import { Tensor } from '../graph/tensor.js'
+import { deviceOf, Tensor } from '../graph/tensor.js'
 import { sum } from './reduce.js'
 import { reshape } from './view.js'
 
 export type Operand = Tensor | number
 
 function build(op: string, inputs: readonly Tensor[], shape: Shape, dtype: DType): Tensor {
-  const [first] = inputs
-  if (!first) throw new Error('Internal: elementwise operation without input.')
-  const reads = inputs.map((input) => {
-    if (input.device !== first.device) throw new ShapeError(`${op}(): the operands live on different devices.`)
-    return readOf(input.node, expandLayout(input.layout, shape, `${op}()`))
-  })
+  const device = deviceOf(inputs, `${op}()`)
+  const reads = inputs.map((input) => readOf(input.node, expandLayout(input.layout, shape, `${op}()`)))
   const node = new Node({ kind: 'elementwise', op }, reads, shape, dtype)
-  return new Tensor(first.device, node, contiguousLayout(shape))
+  return new Tensor(device, node, contiguousLayout(shape))
 }
 
 /** Sums a gradient over the axes along which an operand of `shape` was broadcast. */

@@ -4,8 +4,16 @@
  */
 import { ShapeError } from '../device/errors.js'
 import { Node, readOf, type KernelParameter } from '../graph/node.js'
-import { contiguousLayout, isContiguous, type DType, type Shape } from '../graph/shape.js'
-import { Tensor } from '../graph/tensor.js'
+import {
+  bytesPerElement,
+  checkShape,
+  contiguousLayout,
+  isContiguous,
+  isQuantised,
+  type DType,
+  type Shape,
+} from '../graph/shape.js'
+import { deviceOf, Tensor } from '../graph/tensor.js'
 import { copy } from './elementwise.js'
 
 export interface KernelOptions<Output extends string> {
@@ -41,7 +49,47 @@ export interface KernelOptions<Output extends string> {
   readonly subgroups?: boolean
 }
 
-/** Adds a hand-written kernel to the graph. */
+/** What a u32 or i32 may be. */
+const ranges = { u32: [0, 2 ** 32 - 1], i32: [-(2 ** 31), 2 ** 31 - 1] } as const
+
+function checkParameter(kernelName: string, name: string, parameter: KernelParameter): void {
+  const [type, value] = (Array.isArray(parameter) ? parameter : []) as Partial<KernelParameter>
+  if (typeof value === 'number') {
+    if (type === 'f32') return
+    const range = type && ranges[type]
+    if (range && Number.isInteger(value) && value >= range[0] && value <= range[1]) return
+  }
+  throw new ShapeError(
+    `kernel '${kernelName}': parameter '${name}' is ${String(parameter)}; give ['u32', n], ['i32', n] with n an integer of that type, or ['f32', x].`,
+  )
+}
+
+function checkLaunch({ name, dispatch, workgroupSize = [64, 1, 1], params = {} }: KernelOptions<string>): void {
+  const fits = (sizes: readonly number[], least: number) =>
+    sizes.length === 3 && sizes.every((size) => Number.isInteger(size) && size >= least)
+  if (!fits(dispatch, 0) || !fits(workgroupSize, 1)) {
+    throw new ShapeError(
+      `kernel '${name}': a dispatch of [${dispatch.join(', ')}] workgroups of [${workgroupSize.join(', ')}]; both must be three integers, ` +
+        `those of the dispatch ≥ 0, those of a workgroup ≥ 1.`,
+    )
+  }
+  for (const parameter of Object.keys(params)) checkParameter(name, parameter, params[parameter] as KernelParameter)
+}
+
+function checkOutput(kernelName: string, output: string, { shape, dtype }: { shape: Shape; dtype: DType }): void {
+  checkShape(shape, `kernel '${kernelName}', output '${output}'`)
+  if (Object.hasOwn(bytesPerElement, dtype) && !isQuantised(dtype)) return
+  throw new ShapeError(
+    `kernel '${kernelName}': output '${output}' cannot be stored as ${dtype}; allowed: f32, f16, bf16, i32, u32.`,
+  )
+}
+
+/**
+ * Adds a hand-written kernel to the graph.
+ *
+ * @throws {ShapeError} an output, a parameter or the launch is not of the form above, a write has no buffer of its own,
+ * or the tensors live on several devices. WGSL that does not compile fails the evaluation.
+ */
 export function kernel<Output extends string>(options: KernelOptions<Output>): Record<Output, Tensor> {
   const vectors = new Set(options.vectors ?? [])
   const isReadable = (name: string, { layout }: Tensor) =>
@@ -57,8 +105,11 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
       )
     }
   }
-  const device = inputs[0]?.[1].device ?? writes[0]?.[1].device
-  if (!device) throw new ShapeError(`kernel '${options.name}' has neither inputs nor writes, so no device to run on.`)
+  checkLaunch(options)
+  const device = deviceOf(
+    [...inputs, ...writes].map(([, tensor]) => tensor),
+    `kernel '${options.name}'`,
+  )
   if (options.subgroups && !device.features.has('subgroups')) {
     throw new ShapeError(
       `kernel '${options.name}' uses subgroups, which the adapter '${device.info.description}' lacks; check device.features.`,
@@ -87,6 +138,7 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
   )
   const result: Partial<Record<Output, Tensor>> = {}
   outputs.forEach(([name, { shape, dtype }], index) => {
+    checkOutput(options.name, name, { shape, dtype })
     const output = new Node({ kind: 'output', index }, [readOf(node, contiguousLayout([1]))], shape, dtype)
     node.outputs.push(output)
     result[name] = new Tensor(device, output, contiguousLayout(shape))

@@ -16,7 +16,7 @@ import {
   type Layout,
   type Shape,
 } from '../graph/shape.js'
-import { Tensor } from '../graph/tensor.js'
+import { deviceOf, Tensor } from '../graph/tensor.js'
 import { add, copy, sumTo } from './elementwise.js'
 import { expand, reshape, transpose } from './view.js'
 
@@ -99,6 +99,7 @@ export function matmul(a: Tensor, b: Tensor): Tensor {
   for (const { dtype } of [a, b]) {
     if (!isFloat(dtype)) throw new ShapeError(`matmul(): needs float tensors, got ${dtype}; cast first.`)
   }
+  deviceOf([a, b], 'matmul()')
   const batch = broadcastShapes(a.shape.slice(0, -2), b.shape.slice(0, -2), 'matmul()')
   const layoutA = batched(a.layout, batch)
   const layoutB = batched(b.layout, batch)
