@@ -352,6 +352,20 @@ describe('linearLogProb', () => {
     expect(current.memory.peakBytes - before).toBeLessThan((tokens * vocabulary * 4) / 4)
   })
 
+  test('takes no tokens, and refuses options out of range', async () => {
+    const { current } = device
+    const [weight, ids] = [current.ones([5, 4]), current.tensor(Uint32Array.of(1, 2))]
+    const none = ops.linearLogProb(current.zeros([0, 4]), weight, current.tensor(new Uint32Array(0)))
+    expect((await current.read([none.logProbs, none.entropies, none.top1])).map((x) => x.length)).toEqual([0, 0, 0])
+    const call = (options: ops.LinearLogProbOptions) => () =>
+      ops.linearLogProb(current.ones([2, 4]), weight, ids, options)
+    expect(call({ temperature: 0 })).toThrow(/temperature is 0; it must be one number above 0/)
+    expect(call({ temperature: current.ones([2]) })).toThrow(/temperature is a tensor of 2 elements/)
+    expect(call({ mask: current.ones([4]) })).toThrow(/mask is f32\[4\]; it must be f32 \[5\]/)
+    expect(call({ chunkElements: 0 })).toThrow(/chunkElements is 0/)
+    expect(() => ops.linearLogProb(current.ones([2, 4]), current.zeros([0, 4]), ids)).toThrow(/V ≥ 1/)
+  })
+
   test('a temperature in a tensor gives the same as a number', async () => {
     const { current } = device
     const hidden = upload(current, randomArray([3, 4], 1))

@@ -222,6 +222,25 @@ describe('rows by index', () => {
     await checkMove('embedding', reference.embedding, [11, 130], ids, (x) => ops.embedding(x, indices), 'plain', 5)
   })
 
+  test('indices beyond the last row: gather reads the last and sends gradients there, indexPut drops them', async () => {
+    const { current } = device
+    const x = current.tensor([1, 2, 3, 4, 5, 6], [3, 2]).detached(true)
+    const g = current.tensor([10, 20, 1, 2, 100, 200], [3, 2])
+    const rows = ops.gather(x, current.tensor(Uint32Array.of(7, 0, 2)))
+    const [dx] = ops.grad(rows, [x], { gradOutputs: [g] }) as [ops.Tensor]
+    const put = current.tensor([9, 9, 8, 8], [2, 2]).detached(true)
+    const replaced = ops.indexPut(x, current.tensor(Uint32Array.of(7, 1)), put)
+    const both = ops.grad(replaced, [x, put], { gradOutputs: [g] })
+    const values = await current.read([rows, dx, replaced, ...both])
+    expect(values.map((value) => [...value])).toEqual([
+      [5, 6, 1, 2, 5, 6],
+      [1, 2, 0, 0, 110, 220],
+      [1, 2, 8, 8, 5, 6],
+      [10, 20, 0, 0, 100, 200],
+      [0, 0, 1, 2],
+    ])
+  })
+
   test('indexPut replaces rows; gradients go to what is left and to the new rows', async () => {
     await forAll(indexed, async ([shape, raw, placement, seed]) => {
       const indices = [...new Set(raw.map((index) => index % (shape[0] ?? 1)))]

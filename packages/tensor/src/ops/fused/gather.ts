@@ -6,7 +6,6 @@ import { customGrad } from '../../autograd/grad.js'
 import { ShapeError } from '../../device/errors.js'
 import { writable, type DType } from '../../graph/shape.js'
 import type { Tensor } from '../../graph/tensor.js'
-import { mul } from '../elementwise.js'
 import { kernel } from '../kernel.js'
 
 function checkIndices(indices: Tensor, what: string): number {
@@ -16,7 +15,10 @@ function checkIndices(indices: Tensor, what: string): number {
   return indices.size
 }
 
-function gatherForward(x: Tensor, indices: Tensor, dtype: DType): Tensor {
+const ZERO: Readonly<Partial<Record<DType, string>>> = { i32: '0i', u32: '0u' }
+
+/** @param beyond What an index beyond the last row gives: the last row, or zeros. */
+function gatherForward(x: Tensor, indices: Tensor, dtype: DType, beyond: 'last' | 'zeros' = 'last'): Tensor {
   const rows = x.shape[0] ?? 0
   const width = rows === 0 ? 0 : x.size / rows
   const size = indices.size * width
@@ -24,21 +26,30 @@ function gatherForward(x: Tensor, indices: Tensor, dtype: DType): Tensor {
     name: 'gather',
     inputs: { x, indices },
     outputs: { y: { shape: [indices.size, ...x.shape.slice(1)], dtype } },
-    params: { size: ['u32', size], width: ['u32', width], rows: ['u32', rows] },
+    params: {
+      size: ['u32', size],
+      width: ['u32', width],
+      rows: ['u32', rows],
+      readable: ['u32', beyond === 'last' ? 2 ** 32 - 1 : Math.max(0, rows - 1)],
+    },
     workgroupSize: [256, 1, 1],
     dispatch: [Math.ceil(size / 256), 1, 1],
     body: /* wgsl */ `
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let i = wid.x * 256u + lidx;
   if (i >= params.size) { return; }
-  let row = min(load_indices(i / params.width), params.rows - 1u);
-  store_y(i, load_x(row * params.width + i % params.width));
+  let index = load_indices(i / params.width);
+  let row = min(index, params.rows - 1u);
+  let value = load_x(row * params.width + i % params.width);
+  store_y(i, select(${ZERO[writable(x.dtype)] ?? '0.0'}, value, index <= params.readable));
 }`,
   })
   return y
 }
 
+/** Sums rows of a gradient into the rows they were read from; as there, indices beyond the last mean the last. */
 function scatterAdd(gradient: Tensor, indices: Tensor, shape: readonly number[]): Tensor {
+  const rows = shape[0] ?? 0
   const tokens = indices.size
   const width = tokens === 0 ? 0 : gradient.size / tokens
   const columns = 64
@@ -46,7 +57,12 @@ function scatterAdd(gradient: Tensor, indices: Tensor, shape: readonly number[])
     name: 'scatter-add',
     inputs: { dy: gradient, indices },
     outputs: { dx: { shape, dtype: 'f32' } },
-    params: { tokens: ['u32', tokens], width: ['u32', width], blocks: ['u32', Math.ceil(width / columns)] },
+    params: {
+      tokens: ['u32', tokens],
+      width: ['u32', width],
+      blocks: ['u32', Math.ceil(width / columns)],
+      last: ['u32', Math.max(0, rows - 1)],
+    },
     workgroupSize: [columns, 1, 1],
     dispatch: [tokens * Math.ceil(width / columns), 1, 1],
     zeroOutputs: true,
@@ -54,13 +70,13 @@ function scatterAdd(gradient: Tensor, indices: Tensor, shape: readonly number[])
 fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   let token = wid.x / params.blocks;
   if (token >= params.tokens) { return; }
-  let id = load_indices(token);
-  for (var t = 0u; t < token; t++) { if (load_indices(t) == id) { return; } }
+  let id = min(load_indices(token), params.last);
+  for (var t = 0u; t < token; t++) { if (min(load_indices(t), params.last) == id) { return; } }
   let column = (wid.x % params.blocks) * ${columns}u + lidx;
   if (column >= params.width) { return; }
   var total = 0.0;
   for (var t = token; t < params.tokens; t++) {
-    if (load_indices(t) == id) { total += load_dy(t * params.width + column); }
+    if (min(load_indices(t), params.last) == id) { total += load_dy(t * params.width + column); }
   }
   store_dx(id * params.width + column, total);
 }`,
@@ -117,7 +133,10 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   return y
 }
 
-/** A copy of x `[R, …]` whose rows at the (distinct) indices `[N]` are replaced by `rows` `[N, …]`. */
+/**
+ * A copy of x `[R, …]` whose rows at the (distinct) indices `[N]` are replaced by `rows` `[N, …]`; rows for indices beyond
+ * R−1 go nowhere.
+ */
 export function indexPut(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
   const count = checkIndices(indices, 'indexPut')
   if (rows.shape[0] !== count || rows.size * (x.shape[0] ?? 1) !== x.size * count) {
@@ -132,8 +151,8 @@ export function indexPut(x: Tensor, indices: Tensor, rows: Tensor): Tensor {
       vjp: (gradient) =>
         gradient
           ? [
-              replaceRows(gradient, indices, mul(gatherForward(gradient, indices, 'f32'), 0)),
-              gatherForward(gradient, indices, 'f32'),
+              replaceRows(gradient, indices, x.device.zeros(values.shape)),
+              gatherForward(gradient, indices, 'f32', 'zeros'),
             ]
           : [null, null],
     }

@@ -126,13 +126,30 @@ fn main_kernel(wid: vec3<u32>, lid: vec3<u32>, lidx: u32) {
   })
 }
 
+function checkOptions(vocabulary: number, options: LinearLogProbOptions): void {
+  const { temperature = 1, mask, chunkElements = 1 } = options
+  const size = typeof temperature === 'number' ? 1 : temperature.size
+  if (size !== 1 || (typeof temperature === 'number' && !(temperature > 0))) {
+    const value = typeof temperature === 'number' ? temperature : `a tensor of ${size} elements`
+    throw new ShapeError(`linearLogProb(): temperature is ${value}; it must be one number above 0.`)
+  }
+  if (mask && (mask.rank !== 1 || mask.size !== vocabulary || mask.dtype !== 'f32')) {
+    throw new ShapeError(
+      `linearLogProb(): mask is ${mask.dtype}[${mask.shape.join(', ')}]; it must be f32 [${vocabulary}], one number for each entry.`,
+    )
+  }
+  if (!(chunkElements >= 1)) {
+    throw new ShapeError(`linearLogProb(): chunkElements is ${chunkElements}; it must be at least 1.`)
+  }
+}
+
 /**
  * Log-probs of `targets`, entropies, and whether each target is a most likely entry, under softmax((hidden · weightᵀ + mask) / temperature).
  *
  * @param hidden `[T, H]`
  * @param weight `[V, H]` of any float type or quantised; it may exceed one binding, a chunk of its rows is read at a time.
  * @param targets u32 `[T]`
- * @throws {ShapeError} shapes do not fit.
+ * @throws {ShapeError} shapes do not fit, the vocabulary is empty, or an option is out of range.
  */
 export function linearLogProb(
   hidden: Tensor,
@@ -146,17 +163,19 @@ export function linearLogProb(
     hidden.rank !== 2 ||
     weight.rank !== 2 ||
     width !== weightWidth ||
+    vocabulary === 0 ||
     targets.size !== tokens ||
     targets.dtype !== 'u32'
   ) {
     throw new ShapeError(
       `linearLogProb(): hidden [${hidden.shape.join(', ')}], weight [${weight.shape.join(', ')}], targets ${targets.dtype}[${targets.shape.join(', ')}] ` +
-        `must be [T, H], [V, H] and u32 [T].`,
+        `must be [T, H], [V, H] with V ≥ 1, and u32 [T].`,
     )
   }
+  checkOptions(vocabulary, options)
   const { device } = hidden
-  const { mask, chunkElements = 2 ** 20 } = options
-  const temperature = options.temperature ?? 1
+  const { mask, chunkElements = 2 ** 20, temperature = 1 } = options
+  if (tokens === 0) return { logProbs: device.zeros([0]), entropies: device.zeros([0]), top1: device.zeros([0]) }
   const entryChunks = chunks(vocabulary, Math.min(vocabulary, 8192))
   const tokenChunks = chunks(tokens, Math.max(1, Math.floor(chunkElements / Math.min(vocabulary, 8192))))
   const logitsOf = (h: Tensor, w: Tensor, entries: Chunk): Tensor => {
