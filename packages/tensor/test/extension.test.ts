@@ -31,7 +31,7 @@ function twice(changed: Readonly<Record<string, unknown>> = {}) {
 }`,
     vjp: ({ gradients }) => ({ x: gradients.y && gradients.y.mul(2) }),
   }
-  return ops.defineKernel({ ...definition, ...changed } as Definition)
+  return ops.defineKernel({ ...definition, ...changed })
 }
 
 const learning = () => device.tensor([1, 2, 3]).detached(true)
@@ -118,7 +118,7 @@ describe('customGrad', () => {
 
   test('takes an input, or what has a history, for its value', async () => {
     const x = learning()
-    const scaled = ops.customGrad((input) => ({ value: input as Tensor, vjp: (g) => [g && g.mul(3)] }))
+    const scaled = ops.customGrad((input) => ({ value: input, vjp: (g) => [g && g.mul(3)] }))
     const [first] = ops.grad(scaled(x).sum(), [x]) as [Tensor]
     expect([...(await first.read())]).toEqual([3, 3, 3])
     const y = x.mul(2)

@@ -3,6 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { matmul } from '../ops/matmul.js'
+import { DeviceLostError } from './errors.js'
 import { createDevice, type Device, type DeviceOptions } from './device.js'
 import { parseTuning, readTuning } from './tuning-file.js'
 
@@ -73,6 +74,58 @@ describe('the autotuner', () => {
   })
 })
 
+describe('when measuring goes wrong', () => {
+  test('a file that cannot be written is one warning, and evaluations go on', async () => {
+    const blocked = join(folder, 'file')
+    await writeFile(blocked, '')
+    const tuned = await open({ autotune: true, tuningFile: join(blocked, 'tuning.json') })
+    const warned = new Promise<Error>((resolve) => process.once('warning', resolve))
+    const expected = await multiply(await open({}))
+    expect(await multiply(tuned)).toEqual(expected)
+    expect((await warned).message).toMatch(/What the autotuner measured is not kept: .*mkdir/)
+    expect(Object.keys(tuned.tuning ?? {})).toHaveLength(1)
+    expect(await multiply(tuned)).toEqual(expected)
+  })
+
+  test('a driver without memory for it, or a memory limit, leaves the default kernel', async () => {
+    const full = await open({ autotune: true, tuningFile })
+    const expected = await multiply(await open({}))
+    const { gpu } = full
+    // What the pool makes can be copied from; what measurements need cannot.
+    const [create, pop] = [gpu.createBuffer.bind(gpu), gpu.popErrorScope.bind(gpu)]
+    let [refused, told] = [0, 0]
+    gpu.createBuffer = (descriptor) => {
+      if (descriptor.usage === GPUBufferUsage.STORAGE) refused++
+      return create(descriptor)
+    }
+    gpu.popErrorScope = async () => {
+      const error = await pop()
+      if (refused === told) return error
+      told = refused
+      return new GPUOutOfMemoryError('injected')
+    }
+    expect(await multiply(full)).toEqual(expected)
+    expect(await multiply(full)).toEqual(expected)
+    await full.sync()
+    expect([refused, full.tuning]).toEqual([3, {}])
+
+    const limited = await open({ autotune: true, tuningFile, memoryLimit: 6000 })
+    expect(await multiply(limited)).toEqual(expected)
+    expect(limited.tuning).toEqual({})
+  })
+
+  test('a device lost meanwhile ends the evaluation with that error', async () => {
+    const tuned = await open({ autotune: true, tuningFile })
+    const { gpu } = tuned
+    const create = gpu.createShaderModule.bind(gpu)
+    gpu.createShaderModule = (descriptor) => {
+      if (descriptor.label?.startsWith('autotune')) setTimeout(() => gpu.destroy(), 0)
+      return create(descriptor)
+    }
+    await expect(multiply(tuned)).rejects.toThrow(DeviceLostError)
+  })
+})
+
 describe('the tuning file', () => {
   test.each([
     ['not json', /is not JSON/],
@@ -89,6 +142,8 @@ describe('the tuning file', () => {
     expect(await readTuning(join(folder, 'none.json'))).toEqual({})
     const large = join(folder, 'large.json')
     await writeFile(large, ' '.repeat((1 << 20) + 1))
-    await expect(createDevice({ autotune: 'cached', tuningFile: large })).rejects.toThrow(/1048576 are allowed/)
+    await expect(createDevice({ autotune: 'cached', tuningFile: large })).rejects.toThrow(
+      /^The tuning file '.*large.json' has 1048577 bytes; 1048576 are allowed. Delete it.$/,
+    )
   })
 })

@@ -55,31 +55,29 @@ function moduleOf(plan: ReturnType<typeof planMatmul>, { a, b }: MatmulProduct):
   ].join('\n')
 }
 
+export interface AutotuneSettings {
+  /** False: what the file says is used, and nothing is measured. */
+  readonly measures: boolean
+  readonly file: string
+  /** Names the adapter and its driver. */
+  readonly adapter: string
+}
+
 export class Autotuner {
   private readonly wanted = new Map<string, MatmulProduct>()
   private readonly choices: Record<string, string>
+  /** Kinds of products the driver had no memory to measure. */
+  private readonly unmeasurable = new Set<string>()
+  private hasWarned = false
 
-  private constructor(
+  constructor(
     private readonly gpu: GPUDevice,
     private readonly limits: DeviceLimits,
     private readonly options: MatmulOptions,
-    private readonly measures: boolean,
-    private readonly file: string,
-    private readonly adapter: string,
+    private readonly settings: AutotuneSettings,
     tuning: Tuning,
   ) {
-    this.choices = { ...tuning[adapter] }
-  }
-
-  /** @param adapter Names the adapter and its driver. */
-  static async open(
-    gpu: GPUDevice,
-    limits: DeviceLimits,
-    options: MatmulOptions,
-    settings: { readonly measures: boolean; readonly file: string; readonly adapter: string },
-  ): Promise<Autotuner> {
-    const { measures, file, adapter } = settings
-    return new Autotuner(gpu, limits, options, measures, file, adapter, await readTuning(file))
+    this.choices = { ...tuning[settings.adapter] }
   }
 
   /** The kernel in force for a product; undefined for the default. */
@@ -87,7 +85,8 @@ export class Autotuner {
     const { key, names } = matmulCandidates(product.shape, product.a, product.b, this.limits, this.options)
     const known = this.choices[key]
     const chosen = names.find((name) => name === known)
-    if (chosen === undefined && this.measures && names.length > 1) this.wanted.set(key, product)
+    const measures = this.settings.measures && names.length > 1 && !this.unmeasurable.has(key)
+    if (chosen === undefined && measures) this.wanted.set(key, product)
     return chosen
   }
 
@@ -96,21 +95,33 @@ export class Autotuner {
     return { ...this.choices }
   }
 
-  /** Measures the kinds of products met since the last time, and writes what was found. */
-  async settle(): Promise<void> {
+  /**
+   * Measures the kinds of products met since the last time, and writes what was found. A file that cannot be written is a
+   * warning: what was evaluated is right without it.
+   *
+   * @param room Bytes the measurements may take.
+   */
+  async settle(room: number): Promise<void> {
     if (this.wanted.size === 0) return
     const products = [...this.wanted]
     this.wanted.clear()
     for (const [key, product] of products) {
-      const fastest = await this.fastest(product)
+      const fastest = await this.fastest(key, product, room)
       if (fastest !== undefined) this.choices[key] = fastest
     }
-    // Another process may have written meanwhile: its findings for other kinds stay.
-    const current = await readTuning(this.file)
-    await writeTuning(this.file, { ...current, [this.adapter]: { ...current[this.adapter], ...this.choices } })
+    const { file, adapter } = this.settings
+    try {
+      // Another process may have written meanwhile: its findings for other kinds stay.
+      const current = await readTuning(file)
+      await writeTuning(file, { ...current, [adapter]: { ...current[adapter], ...this.choices } })
+    } catch (error) {
+      if (!this.hasWarned) process.emitWarning(`What the autotuner measured is not kept: ${String(error)}`)
+      this.hasWarned = true
+    }
   }
 
-  private async fastest(product: MatmulProduct): Promise<MatmulKernel | undefined> {
+  /** The fastest kernel; undefined where there is no room to measure. */
+  private async fastest(key: string, product: MatmulProduct, room: number): Promise<MatmulKernel | undefined> {
     const { shape, a, b } = product
     const batch = shape.batch[0] * shape.batch[1] * shape.batch[2]
     const bytes = [
@@ -120,10 +131,17 @@ export class Autotuner {
     ]
     const largest = Math.min(MAX_BYTES, this.limits.maxStorageBufferBindingSize)
     if (bytes.some((size) => size > largest || size === 0)) return undefined
+    if (bytes.reduce((sum, size) => sum + size, 0) > room) return undefined
+    this.gpu.pushErrorScope('out-of-memory')
     const buffers = bytes.map((size) =>
       this.gpu.createBuffer({ size: Math.ceil(size / 16) * 16, usage: GPUBufferUsage.STORAGE }),
     )
+    const refused = this.gpu.popErrorScope()
     try {
+      if (await refused) {
+        this.unmeasurable.add(key)
+        return undefined
+      }
       let best: { name: MatmulKernel; time: number } | undefined
       for (const name of matmulCandidates(shape, a, b, this.limits, this.options).names) {
         const time = await this.time(product, name, buffers)

@@ -25,7 +25,7 @@ import { withTag } from '../memory/tags.js'
 import type { MatmulProduct } from '../kernels/matmul-plan.js'
 import type { MatrixUnit } from '../kernels/matmul-units.js'
 import { Autotuner } from './autotune.js'
-import { defaultTuningFile } from './tuning-file.js'
+import { defaultTuningFile, readTuning, type Tuning } from './tuning-file.js'
 import { describeAdapter, matrixUnitOf, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder } from './encoder.js'
 import { Profile, Profiler } from './profiler.js'
@@ -92,13 +92,15 @@ const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timesta
 /**
  * Opens the preferred adapter with its full limits.
  *
- * @throws {AdapterError} no adapter, or it refuses the device.
+ * @throws {AdapterError} no adapter, or it refuses the device; or the tuning file is damaged.
  */
 export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
   // Dawn offers experimental features to those alone who ask for unsafe ones.
   const unsafe = options.matrixUnits ? ['allow_unsafe_apis'] : []
   const adapter = await requestAdapter(options.powerPreference, [...new Set([...(options.toggles ?? []), ...unsafe])])
   const info = describeAdapter(adapter)
+  // Before there is a device, for the file may be refused.
+  const tuning = await tuningOf(options)
   const wanted = options.matrixUnits ? [...FEATURES, MATRIX_UNITS] : FEATURES
   try {
     const gpu = await adapter.requestDevice({
@@ -106,7 +108,7 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
       requiredLimits: limitsOf(adapter.limits, options.limits),
       ...(options.label === undefined ? {} : { label: options.label }),
     })
-    return new Device(gpu, info, adapter, options, await tunerFor(gpu, info, options))
+    return new Device(gpu, info, adapter, options, tunerFor(gpu, info, options, tuning))
   } catch (error) {
     throw new AdapterError(
       `The adapter '${info.description || info.device}' refused a device: ${error instanceof Error ? error.message : String(error)}. ` +
@@ -116,21 +118,27 @@ export async function createDevice(options: DeviceOptions = {}): Promise<Device>
   }
 }
 
+/** What the tuning file says; null with autotuning off. */
+async function tuningOf({ autotune = false, tuningFile = defaultTuningFile() }: DeviceOptions): Promise<Tuning | null> {
+  return autotune === false ? null : await readTuning(tuningFile)
+}
+
 /** The autotuner an option asks for. */
-async function tunerFor(gpu: GPUDevice, info: AdapterInfo, options: DeviceOptions): Promise<Autotuner | null> {
+function tunerFor(gpu: GPUDevice, info: AdapterInfo, options: DeviceOptions, tuning: Tuning | null): Autotuner | null {
   const { autotune = false, tuningFile = defaultTuningFile() } = options
-  if (autotune === false) return null
+  if (!tuning) return null
   const subgroupSize = gpu.features.has('subgroups') ? info.subgroupSize : undefined
   const matmul = {
     software: info.isSoftware,
     vendor: info.vendor,
     ...(subgroupSize === undefined ? {} : { subgroupSize }),
   }
-  return Autotuner.open(gpu, limitsOf(gpu.limits, options.limits), matmul, {
+  const settings = {
     measures: autotune === true,
     file: tuningFile,
     adapter: [info.vendor, info.architecture, info.device, info.description].join(' | '),
-  })
+  }
+  return new Autotuner(gpu, limitsOf(gpu.limits, options.limits), matmul, settings, tuning)
 }
 
 export class Device {
@@ -355,7 +363,7 @@ export class Device {
     this.run(tensors, options.retainFor ?? [])
     this.encoder.flush()
     await this.check()
-    await this.tuner?.settle()
+    await this.settle()
   }
 
   /** Values of several tensors in one round trip, in row-major order; f16 is widened to f32. */
@@ -388,7 +396,7 @@ export class Device {
       await this.waits.guard(() => staging.mapAsync(GPUMapMode.READ), this.encoder.takeWork())
       await this.check()
       const bytes = staging.getMappedRange().slice(0)
-      await this.tuner?.settle()
+      await this.settle()
       let at = 0
       return contiguous.map((tensor, index) => {
         const values = decode(bytes, at, tensor.size, tensor.dtype)
@@ -568,6 +576,13 @@ export class Device {
     if (this.pool.isUnconfirmed) await this.waits.guard(() => this.pool.settled())
     if (!this.pool.isUnconfirmed) this.unconfirmed.clear()
     this.throwFault()
+  }
+
+  /** Lets the autotuner measure what it met, within the memory limit; the device may be lost meanwhile. */
+  private async settle(): Promise<void> {
+    if (!this.tuner) return
+    const { memoryLimit, statistics } = this.pool
+    await this.waits.promptly(this.tuner.settle(memoryLimit - statistics.allocatedBytes))
   }
 
   /** After an allocation failed: submits that used the buffer are dropped whole, so what they wrote is not known. */

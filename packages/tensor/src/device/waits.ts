@@ -50,16 +50,10 @@ export class Waits {
    * @param work What it does until then, as a number that is the same for the same commands; how long it took before
    * tells how long nobody need ask.
    */
-  async guard<T>(begin: () => Promise<T>, work?: number): Promise<T> {
-    this.check()
-    let giveUp: (error: DeviceLostError) => void = () => {}
-    const lost = new Promise<never>((_, reject) => {
-      giveUp = reject
-    })
-    this.waiting.add(giveUp)
-    const started = performance.now()
-    const nap = work === undefined || this.followed > 0 ? 0 : this.durations.nap(work)
-    try {
+  guard<T>(begin: () => Promise<T>, work?: number): Promise<T> {
+    return this.orLost(async (lost) => {
+      const started = performance.now()
+      const nap = work === undefined || this.followed > 0 ? 0 : this.durations.nap(work)
       if (nap > 0) await sleep(nap, lost)
       const woke = performance.now()
       const first = Promise.race([begin(), lost])
@@ -67,6 +61,23 @@ export class Waits {
       const value = await first
       if (work !== undefined) this.durations.note(work, nap > 0 && performance.now() - woke < AT_ONCE, started)
       return value
+    })
+  }
+
+  /** The same without sleeping, for what measures time itself. */
+  promptly<T>(pending: Promise<T>): Promise<T> {
+    return this.orLost((lost) => Promise.race([pending, lost]))
+  }
+
+  private async orLost<T>(wait: (lost: Promise<never>) => Promise<T>): Promise<T> {
+    this.check()
+    let giveUp: (error: DeviceLostError) => void = () => {}
+    const lost = new Promise<never>((_, reject) => {
+      giveUp = reject
+    })
+    this.waiting.add(giveUp)
+    try {
+      return await wait(lost)
     } catch (error) {
       // Mapping is aborted just before the loss is announced.
       if (!(error instanceof DeviceLostError)) await new Promise((resolve) => setTimeout(resolve, 0))
