@@ -18,10 +18,21 @@ interface Pipeline {
   readonly layout: GPUBindGroupLayout
 }
 
+interface BindGroup {
+  readonly uniformBytes: number
+  readonly reads: number
+  /** Of every buffer: id, byte offset, bytes. */
+  readonly windows: readonly number[]
+  readonly gpu: GPUBindGroup
+}
+
 export class Encoder {
   private readonly pipelines = new Map<string, Pipeline>()
   private readonly layouts = new Map<string, { group: GPUBindGroupLayout; pipeline: GPUPipelineLayout }>()
-  private readonly bindGroups = new Map<string, GPUBindGroup>()
+  /** By the hash of what they bind. */
+  private readonly bindGroups = new Map<number, BindGroup[]>()
+  private bindGroupCount = 0
+  private readonly offset = new Uint32Array(1)
   private readonly uniforms: GPUBuffer
   private readonly alignment: number
   private readonly staging = new Uint32Array(UNIFORM_BYTES / 4)
@@ -56,6 +67,7 @@ export class Encoder {
   /** Drops cached bind groups that may name a destroyed buffer. */
   forgetBuffers(): void {
     this.bindGroups.clear()
+    this.bindGroupCount = 0
   }
 
   /** A number for the kernels encoded since it was last taken and their grids: the same for the same ones. */
@@ -63,10 +75,6 @@ export class Encoder {
     const { work } = this
     this.work = 0
     return work
-  }
-
-  private note(word: number): void {
-    this.work = Math.imul(this.work ^ word, 0x9e3779b1) + (this.work >>> 15)
   }
 
   /** A buffer for where one must be named and is not used. */
@@ -91,11 +99,12 @@ export class Encoder {
     this.commands ??= this.device.createCommandEncoder()
     this.pass ??= this.beginPass(this.commands, dispatch)
     this.pass.setPipeline(pipeline.gpu)
-    this.pass.setBindGroup(0, this.bindGroup(pipeline, dispatch, bytes), [offset])
-    this.pass.dispatchWorkgroups(...dispatch.workgroups)
+    this.offset[0] = offset
+    this.pass.setBindGroup(0, this.bindGroup(pipeline, dispatch, bytes), this.offset, 0, 1)
+    const [x, y, z] = dispatch.workgroups
+    this.pass.dispatchWorkgroups(x, y, z)
     this.dispatches++
-    for (const groups of dispatch.workgroups) this.note(groups)
-    this.note(pipeline.id)
+    for (const word of [pipeline.id, x, y, z]) this.work = mixed(this.work, word)
     if (this.profiler?.isRecording) this.endPass()
   }
 
@@ -204,29 +213,55 @@ export class Encoder {
     return layout
   }
 
-  private bindGroup(pipeline: Pipeline, dispatch: Dispatch, uniformBytes: number): GPUBindGroup {
-    let key = `${dispatch.reads.length}:${uniformBytes}`
-    for (const storage of dispatch.reads) key += `,${storage.buffer.id}:${storage.byteOffset}:${storage.bytes}`
-    for (const storage of dispatch.writes) key += `;${storage.buffer.id}:${storage.byteOffset}:${storage.bytes}`
-    const known = this.bindGroups.get(key)
-    if (known) return known
-    const resource = (storage: Storage) => ({
-      buffer: storage.buffer.gpu,
-      offset: storage.byteOffset,
-      size: Math.min(Math.ceil(storage.bytes / 16) * 16, storage.buffer.bytes - storage.byteOffset),
-    })
-    const group = this.device.createBindGroup({
+  private bindGroup(pipeline: Pipeline, { reads, writes }: Dispatch, uniformBytes: number): GPUBindGroup {
+    let hash = mixed(reads.length, uniformBytes)
+    for (const list of [reads, writes]) {
+      for (const { buffer, byteOffset, bytes } of list) hash = mixed(mixed(mixed(hash, buffer.id), byteOffset), bytes)
+    }
+    const bucket = this.bindGroups.get(hash)
+    if (bucket) for (const known of bucket) if (binds(known, reads, writes, uniformBytes)) return known.gpu
+    const storages = [...reads, ...writes]
+    const gpu = this.device.createBindGroup({
       layout: pipeline.layout,
       entries: [
         { binding: 0, resource: { buffer: this.uniforms, size: uniformBytes } },
-        ...[...dispatch.reads, ...dispatch.writes].map((storage, index) => ({
-          binding: index + 1,
-          resource: resource(storage),
-        })),
+        ...storages.map((storage, index) => ({ binding: index + 1, resource: resourceOf(storage) })),
       ],
     })
-    if (this.bindGroups.size >= MAX_BIND_GROUPS) this.bindGroups.clear()
-    this.bindGroups.set(key, group)
-    return group
+    if (this.bindGroupCount >= MAX_BIND_GROUPS) this.forgetBuffers()
+    const windows = storages.flatMap(({ buffer, byteOffset, bytes }) => [buffer.id, byteOffset, bytes])
+    const made = { uniformBytes, reads: reads.length, windows, gpu }
+    const list = this.bindGroups.get(hash)
+    if (list) list.push(made)
+    else this.bindGroups.set(hash, [made])
+    this.bindGroupCount++
+    return gpu
   }
+}
+
+function resourceOf({ buffer, byteOffset, bytes }: Storage): GPUBufferBinding {
+  return {
+    buffer: buffer.gpu,
+    offset: byteOffset,
+    size: Math.min(Math.ceil(bytes / 16) * 16, buffer.bytes - byteOffset),
+  }
+}
+
+/** True when the group binds just these. */
+function binds(group: BindGroup, reads: readonly Storage[], writes: readonly Storage[], uniformBytes: number): boolean {
+  const { windows } = group
+  if (group.uniformBytes !== uniformBytes || group.reads !== reads.length) return false
+  if (windows.length !== 3 * (reads.length + writes.length)) return false
+  let at = 0
+  for (const list of [reads, writes]) {
+    for (const { buffer, byteOffset, bytes } of list) {
+      if (windows[at] !== buffer.id || windows[at + 1] !== byteOffset || windows[at + 2] !== bytes) return false
+      at += 3
+    }
+  }
+  return true
+}
+
+function mixed(hash: number, word: number): number {
+  return Math.imul(((hash << 5) | (hash >>> 27)) ^ word, 0x9e3779b1)
 }

@@ -15,8 +15,19 @@ function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]):
 }
 
 /** The uniform words of a kernel's parameters, in order. */
-export function parameterWords({ params }: KernelSpec): number[] {
+function parameterWords({ params }: KernelSpec): number[] {
   return Object.values(params).map(parameterWord)
+}
+
+/** Words with the values of the parameters, which come first; those behind them are the same for every launch. */
+export function setParameterWords({ params }: KernelSpec, words: readonly number[]): readonly number[] {
+  const result = words.slice()
+  let index = 0
+  for (const name in params) {
+    const parameter = params[name]
+    if (parameter) result[index++] = parameterWord(parameter)
+  }
+  return result
 }
 
 export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Target[], context: EmitContext): Dispatch {

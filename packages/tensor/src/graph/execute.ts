@@ -30,7 +30,7 @@ export interface ExecutionHost extends Pick<
 
 /** Memory a kernel needs besides its outputs, and for outputs nobody wants. */
 class Workspace {
-  private readonly open = new Set<Storage>()
+  private readonly open: Storage[] = []
 
   constructor(
     private readonly host: ExecutionHost,
@@ -44,16 +44,19 @@ class Workspace {
     const lent: Storage = {
       ...storage,
       release: () => {
-        if (this.open.delete(lent)) storage.release()
+        const index = this.open.indexOf(lent)
+        if (index < 0) return
+        this.open.splice(index, 1)
+        storage.release()
       },
     }
-    this.open.add(lent)
+    this.open.push(lent)
     return lent
   }
 
   /** Gives back what emission did not, because it failed. */
   close(): void {
-    for (const storage of this.open) storage.release()
+    for (let storage = this.open[0]; storage; storage = this.open[0]) storage.release()
   }
 }
 
@@ -71,12 +74,12 @@ export function execute(
   kept: ReadonlySet<Node>,
   host: ExecutionHost,
 ): void {
-  const chosenSet = new Set(chosen)
+  const chosenSet = chosen === kernels ? null : new Set(chosen)
   const remaining = new Map<Node, number>()
   const neededLater = new Set<Node>()
   for (const kernel of kernels) {
     for (const { node } of kernel.leaves) {
-      if (chosenSet.has(kernel)) remaining.set(node, (remaining.get(node) ?? 0) + 1)
+      if (!chosenSet || chosenSet.has(kernel)) remaining.set(node, (remaining.get(node) ?? 0) + 1)
       else neededLater.add(node)
     }
   }
@@ -112,6 +115,7 @@ export function execute(
     } else temporary.add(output)
     return { storage, dtype: output.dtype, layout: null, node: null }
   }
+  const emission = emissionOf(host)
   const runKernel = (kernel: FusedKernel) => {
     const { root } = kernel
     const outputs = root.spec.kind === 'kernel' ? root.outputs : [root]
@@ -119,7 +123,7 @@ export function execute(
     const workspace = new Workspace(host, root)
     try {
       const targets = outputs.map((output) => start(output, workspace))
-      if (root.size > 0) runDispatches(kernel, targets, workspace, host)
+      if (root.size > 0) for (const dispatch of emission(kernel, targets, workspace)) host.encode(dispatch)
     } finally {
       workspace.close()
     }
@@ -138,12 +142,9 @@ export function execute(
   }
 }
 
-function runDispatches(
-  kernel: FusedKernel,
-  targets: readonly Target[],
-  workspace: Workspace,
-  host: ExecutionHost,
-): void {
+/** Emits kernels for a host. */
+function emissionOf(host: ExecutionHost) {
+  let workspace: Workspace | null = null
   const context: EmitContext = {
     limits: host.limits,
     isSoftware: host.isSoftware,
@@ -151,10 +152,15 @@ function runDispatches(
     ...(host.vendor === undefined ? {} : { vendor: host.vendor }),
     ...(host.matrixUnits === undefined ? {} : { matrixUnits: host.matrixUnits }),
     ...(host.chooseMatmul ? { chooseMatmul: host.chooseMatmul } : {}),
-    temporary: (bytes) => workspace.take(bytes),
+    temporary: (bytes) => {
+      if (!workspace) throw new Error('Internal: memory is borrowed for no kernel.')
+      return workspace.take(bytes)
+    },
     release: (storage) => storage.release(),
   }
   const { emissions } = host
-  const dispatches = emissions ? emissions.emit(kernel, targets, context) : emit(kernel, targets, context)
-  for (const dispatch of dispatches) host.encode(dispatch)
+  return (kernel: FusedKernel, targets: readonly Target[], own: Workspace): Dispatch[] => {
+    workspace = own
+    return emissions ? emissions.emit(kernel, targets, context) : emit(kernel, targets, context)
+  }
 }

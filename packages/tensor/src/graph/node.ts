@@ -90,6 +90,12 @@ export type NodeSpec =
   | { readonly kind: 'assign'; readonly target: Node; readonly layout: Layout }
 
 let nextId = 1
+let lastMark = 0
+
+/** A number for a walk over the graph that notes something at nodes; see {@link Node.mark}. */
+export function newMark(): number {
+  return ++lastMark
+}
 
 export class Node implements BufferUse {
   readonly id = nextId++
@@ -115,6 +121,9 @@ export class Node implements BufferUse {
   outputs: Node[] = []
   /** Of a kernel that writes in place: it has run, and must not run again. */
   hasWritten = false
+  /** What the walk over the graph that goes on noted here in `place`, where this is its number. Walks do not nest. */
+  mark = 0
+  place = 0
 
   constructor(
     readonly spec: NodeSpec,

@@ -4,7 +4,7 @@
  * anchor, so biases, activations, residuals and gradient accumulation become its epilogue. Whatever is read through
  * another layout, read by two kernels, or asked for, is materialised.
  */
-import { checkAlive, checkVersion, isIdentity, type Node, type Read } from './node.js'
+import { checkAlive, checkVersion, isIdentity, newMark, type Node, type Read } from './node.js'
 
 /** Where an inlined node is computed: once per output element, or once per element under the reduction. */
 type Zone = 'outer' | 'inner'
@@ -33,30 +33,67 @@ interface Use {
 const isFree = (node: Node) => node.spec.kind === 'constant' || node.spec.kind === 'iota'
 
 /** True for nodes that change a source in place. */
-const isWrite = (node: Node) => writtenBy(node).length > 0
+const isWrite = ({ spec }: Node) => spec.kind === 'assign' || (spec.kind === 'kernel' && spec.writes.length > 0)
 
-/** Lazy nodes the roots depend on, in program order. */
-function neededNodes(roots: readonly Node[]): Node[] {
-  const seen = new Set<Node>()
-  const stack = [...roots]
-  const needed: Node[] = []
-  for (let node = stack.pop(); node; node = stack.pop()) {
-    if (seen.has(node) || node.storage) continue
-    seen.add(node)
-    if (node.spec.kind === 'source') continue
-    needed.push(node)
-    for (const read of node.inputs) {
-      checkAlive(read.node)
-      checkVersion(read)
-      stack.push(read.node)
+/** The lazy nodes of an evaluation, who reads what, and which values must be in memory. */
+class Graph {
+  /** In program order. */
+  readonly nodes: Node[] = []
+  private readonly mark = newMark()
+  private readonly readers: (Use[] | undefined)[] = []
+  private readonly inMemory: boolean[] = []
+
+  constructor(roots: readonly Node[]) {
+    const stack = [...roots]
+    for (let node = stack.pop(); node; node = stack.pop()) {
+      if (node.mark === this.mark) continue
+      this.enter(node)
+      if (node.storage || node.spec.kind === 'source') continue
+      this.nodes.push(node)
+      for (const read of node.inputs) {
+        checkAlive(read.node)
+        checkVersion(read)
+        stack.push(read.node)
+      }
+    }
+    this.nodes.sort((a, b) => a.id - b.id)
+    for (const consumer of this.nodes) {
+      for (const read of consumer.inputs) {
+        const use = { consumer, identity: isIdentity(read) }
+        const { place } = read.node
+        const list = this.readers[place]
+        if (list) list.push(use)
+        else this.readers[place] = [use]
+      }
     }
   }
-  return needed.sort((a, b) => a.id - b.id)
+
+  usesOf(node: Node): readonly Use[] {
+    return (node.mark === this.mark ? this.readers[node.place] : undefined) ?? NO_USES
+  }
+
+  isMaterialised(node: Node): boolean {
+    return this.inMemory[node.place] === true
+  }
+
+  materialise(node: Node): void {
+    this.inMemory[node.place] = true
+  }
+
+  private enter(node: Node): void {
+    node.mark = this.mark
+    node.place = this.inMemory.push(false) - 1
+  }
 }
+
+const NO_USES: readonly Use[] = []
 
 /** True when a write between the node and the kernel it would join changes something the node reads. */
 function crossesWrite(node: Node, root: Node): boolean {
-  return node.inputs.some((read) => read.node.pendingWrites.some((write) => write.id > node.id && write.id < root.id))
+  for (const { node: input } of node.inputs) {
+    for (const write of input.pendingWrites) if (write.id > node.id && write.id < root.id) return true
+  }
+  return false
 }
 
 function sameElements(a: Read, target: Node, layout: Read['layout']): boolean {
@@ -80,69 +117,81 @@ function aliasesTarget(node: Node, root: Node): boolean {
 
 class KernelBuilder {
   readonly members = new Map<Node, Zone>()
-  private readonly candidates = new Map<Node, Zone>()
-  private readonly leafReads: Read[] = []
+  private readonly candidates: Node[] = []
+  private readonly zones: Zone[] = []
   private anchor: Node | null = null
 
   constructor(
     private readonly root: Node,
-    private readonly uses: ReadonlyMap<Node, readonly Use[]>,
-    private readonly materialised: ReadonlySet<Node>,
+    private readonly graph: Graph,
     private readonly maxLeaves: number,
     private readonly bindingLimit: number,
   ) {}
 
   build(): FusedKernel {
-    const { root } = this
+    const { root, members } = this
     const grows = root.spec.kind === 'elementwise' || root.spec.kind === 'reduce' || root.spec.kind === 'assign'
     if (root.spec.kind === 'reduce' || root.spec.kind === 'matmul') this.anchor = root
-    this.members.set(root, 'outer')
-    if (!grows) {
-      this.leafReads.push(...root.inputs)
-      return { root, anchor: this.anchor, members: this.members, leaves: this.leafReads }
-    }
+    members.set(root, 'outer')
+    if (!grows) return { root, anchor: this.anchor, members, leaves: root.inputs }
     this.propose(root, 'outer')
-    for (let next = this.takeLatest(); next; next = this.takeLatest()) {
-      const [node, zone] = next
+    while (this.candidates.length > 0) {
+      const { node, zone } = this.takeLatest()
       if (this.fits(node, zone)) {
-        this.members.set(node, zone)
+        members.set(node, zone)
         if (node.spec.kind === 'reduce' || node.spec.kind === 'matmul') this.anchor = node
         this.propose(node, zone)
       }
     }
-    for (const node of this.members.keys()) {
-      for (const read of node.inputs) if (!this.members.has(read.node)) this.leafReads.push(read)
+    const leaves: Read[] = []
+    for (const node of members.keys()) {
+      for (const read of node.inputs) if (!members.has(read.node)) leaves.push(read)
     }
-    return { root, anchor: this.anchor, members: this.members, leaves: this.leafReads }
+    return { root, anchor: this.anchor, members, leaves }
   }
 
   private propose(node: Node, zone: Zone): void {
     if (node.spec.kind === 'matmul') return
     const inputZone: Zone = node.spec.kind === 'reduce' ? 'inner' : zone
-    for (const read of node.inputs) if (!this.candidates.has(read.node)) this.candidates.set(read.node, inputZone)
+    for (const read of node.inputs) {
+      if (this.candidates.includes(read.node)) continue
+      this.candidates.push(read.node)
+      this.zones.push(inputZone)
+    }
   }
 
-  private takeLatest(): [Node, Zone] | undefined {
-    let latest: [Node, Zone] | undefined
-    for (const entry of this.candidates) if (!latest || entry[0].id > latest[0].id) latest = entry
-    if (latest) this.candidates.delete(latest[0])
-    return latest
+  private takeLatest(): { node: Node; zone: Zone } {
+    const { candidates, zones } = this
+    let latest = 0
+    candidates.forEach(({ id }, index) => {
+      if (id > (candidates[latest]?.id ?? 0)) latest = index
+    })
+    const [node, zone] = [candidates[latest], zones[latest]]
+    const [lastNode, lastZone] = [candidates.pop(), zones.pop()]
+    if (!node || !zone || !lastNode || !lastZone) throw new Error('Internal: no candidate is left.')
+    if (latest < candidates.length) {
+      candidates[latest] = lastNode
+      zones[latest] = lastZone
+    }
+    return { node, zone }
   }
 
   private fits(node: Node, zone: Zone): boolean {
-    if (node.storage || this.materialised.has(node)) return false
-    const uses = this.uses.get(node) ?? []
-    const here = uses.filter((use) => this.members.has(use.consumer))
-    const identical = here.every((use) => use.identity && this.inputZone(use.consumer) === zone)
-    if (node.spec.kind === 'constant') return true
-    if (node.spec.kind === 'iota') return identical
-    const isAnchor = node.spec.kind === 'reduce' || node.spec.kind === 'matmul'
-    if (node.spec.kind !== 'elementwise' && !isAnchor) return false
-    if (here.length !== uses.length || !identical) return false
+    if (node.storage || this.graph.isMaterialised(node)) return false
+    const { kind } = node.spec
+    if (kind === 'constant') return true
+    let isAllHere = true
+    for (const { consumer, identity } of this.graph.usesOf(node)) {
+      if (!this.members.has(consumer)) isAllHere = false
+      else if (!identity || this.inputZone(consumer) !== zone) return false
+    }
+    if (kind === 'iota') return true
+    const isAnchor = kind === 'reduce' || kind === 'matmul'
+    if (!isAllHere || (kind !== 'elementwise' && !isAnchor)) return false
     if (isAnchor && (zone === 'inner' || this.anchor !== null)) return false
     if (zone === 'outer' && this.anchor !== null && this.isEpilogue(node)) return false
     if (crossesWrite(node, this.root) || aliasesTarget(node, this.root)) return false
-    return this.leafBound(node) <= this.maxLeaves
+    return this.leafBound(node, false) <= this.maxLeaves || this.leafBound(node, true) <= this.maxLeaves
   }
 
   /**
@@ -152,9 +201,12 @@ class KernelBuilder {
   private isEpilogue(node: Node): boolean {
     return node.inputs.some((read) => {
       const { kind } = read.node.spec
-      const waits = !read.node.storage && !this.materialised.has(read.node)
+      const waits = !read.node.storage && !this.graph.isMaterialised(read.node)
       return (
-        (kind === 'reduce' || kind === 'matmul') && waits && isIdentity(read) && this.uses.get(read.node)?.length === 1
+        (kind === 'reduce' || kind === 'matmul') &&
+        waits &&
+        isIdentity(read) &&
+        this.graph.usesOf(read.node).length === 1
       )
     })
   }
@@ -163,19 +215,23 @@ class KernelBuilder {
     return consumer.spec.kind === 'reduce' ? 'inner' : (this.members.get(consumer) ?? 'outer')
   }
 
-  /** Upper bound of the bindings read if the node joins: more than one for values beyond a binding, and for codes. */
-  private leafBound(joining: Node): number {
-    const leaves = new Set<Node>()
-    const consider = (node: Node) => {
-      for (const read of node.inputs) {
-        if (!isFree(read.node) && !this.members.has(read.node) && read.node !== joining) leaves.add(read.node)
+  /**
+   * Upper bound of the bindings read if the node joins: more than one for values beyond a binding, and for codes.
+   *
+   * @param exact Counts a value once that is read several times.
+   */
+  private leafBound(joining: Node, exact: boolean): number {
+    const counted = exact ? new Set<Node>() : null
+    let slots = 0
+    const consider = ({ inputs }: Node) => {
+      for (const { node: leaf } of inputs) {
+        if (isFree(leaf) || this.members.has(leaf) || leaf === joining || counted?.has(leaf)) continue
+        counted?.add(leaf)
+        slots += Math.max(1, Math.ceil(leaf.bytes / this.bindingLimit)) + (leaf.quantization ? 1 : 0)
       }
     }
     for (const member of this.members.keys()) consider(member)
     consider(joining)
-    let slots = 0
-    for (const leaf of leaves)
-      slots += Math.max(1, Math.ceil(leaf.bytes / this.bindingLimit)) + (leaf.quantization ? 1 : 0)
     return slots
   }
 }
@@ -184,7 +240,7 @@ class KernelBuilder {
  * When a kernel runs. A write into something nobody reads in this plan (a gradient accumulator) runs as soon as its
  * operands exist, so that they can be freed; everything else runs in program order.
  */
-function positionOf({ root, leaves, members }: FusedKernel, uses: ReadonlyMap<Node, readonly Use[]>): number {
+function positionOf({ root, leaves, members }: FusedKernel, graph: Graph): number {
   if (root.spec.kind !== 'assign') return root.id
   const { target } = root.spec
   if (
@@ -194,7 +250,7 @@ function positionOf({ root, leaves, members }: FusedKernel, uses: ReadonlyMap<No
     return root.id
   const others = leaves.filter(({ node }) => node !== target)
   const sharing = [target, ...target.parts]
-  if (sharing.some((node) => (uses.get(node) ?? []).some(({ consumer }) => !members.has(consumer)))) return root.id
+  if (sharing.some((node) => graph.usesOf(node).some(({ consumer }) => !members.has(consumer)))) return root.id
   return others.reduce((latest, { node }) => Math.max(latest, node.storage ? 0 : node.id + 0.5), 0)
 }
 
@@ -210,26 +266,18 @@ export function schedule(
   maxLeaves: number,
   bindingLimit: number,
 ): FusedKernel[] {
-  const nodes = neededNodes([...requested, ...writes])
-  const uses = new Map<Node, Use[]>()
-  for (const consumer of nodes) {
-    for (const read of consumer.inputs) {
-      const list = uses.get(read.node)
-      const use = { consumer, identity: isIdentity(read) }
-      if (list) list.push(use)
-      else uses.set(read.node, [use])
-    }
-  }
-  const materialised = new Set<Node>(requested.filter((node) => !node.storage))
-  for (const node of nodes) if (isWrite(node)) materialised.add(node)
+  const graph = new Graph([...requested, ...writes])
+  const { nodes } = graph
+  for (const node of requested) if (!node.storage) graph.materialise(node)
+  for (const node of nodes) if (isWrite(node)) graph.materialise(node)
   const kernels: { kernel: FusedKernel; position: number }[] = []
   for (let index = nodes.length - 1; index >= 0; index--) {
     const node = nodes[index]
-    if (!node || !materialised.has(node)) continue
-    const kernel = new KernelBuilder(node, uses, materialised, maxLeaves, bindingLimit).build()
-    for (const read of kernel.leaves) if (!read.node.storage) materialised.add(read.node)
+    if (!node || !graph.isMaterialised(node)) continue
+    const kernel = new KernelBuilder(node, graph, maxLeaves, bindingLimit).build()
+    for (const read of kernel.leaves) if (!read.node.storage) graph.materialise(read.node)
     if (node.spec.kind === 'output') continue
-    kernels.push({ kernel, position: positionOf(kernel, uses) })
+    kernels.push({ kernel, position: positionOf(kernel, graph) })
   }
   return kernels.sort((a, b) => a.position - b.position).map(({ kernel }) => kernel)
 }
@@ -249,9 +297,11 @@ export function reachable(kernels: readonly FusedKernel[], roots: readonly Node[
   return chosen.reverse()
 }
 
+const NONE: readonly Node[] = []
+
 /** Sources a node changes in place, those inside a written arena included. */
 export function writtenBy(node: Node): readonly Node[] {
   if (node.spec.kind === 'assign') return [node.spec.target, ...node.spec.target.parts]
-  if (node.spec.kind !== 'kernel') return []
+  if (node.spec.kind !== 'kernel' || node.spec.writes.length === 0) return NONE
   return node.spec.writes.flatMap((write) => [write.node, ...write.node.parts])
 }
