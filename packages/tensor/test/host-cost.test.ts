@@ -169,6 +169,22 @@ describe('kept kernels', () => {
   })
 })
 
+test('long chains that differ in one late number are told apart', async () => {
+  const run = async (device: Device) => {
+    const x = upload(device, randomArray([512], 1))
+    const results = [1, 1, 2, 1].map((last) => {
+      let value: Tensor = x
+      for (let step = 0; step < 150; step++) value = add(mul(value, 0.9), step)
+      return mul(value, last)
+    })
+    return (await device.read(results)).map((values) => [...values])
+  }
+  const kept = await run(await open())
+  expect(kept).toEqual(await run(await open({ keepKernels: false })))
+  expect(kept[0]).toEqual(kept[3])
+  expect(kept[0]).not.toEqual(kept[2])
+})
+
 test('the pool hands out the oldest free buffer, whatever was freed last', () => {
   let created = 0
   const gpu = { destroy: () => {} } as GPUBuffer

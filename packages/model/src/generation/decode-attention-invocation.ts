@@ -5,8 +5,20 @@
  * compile.
  */
 
+/** Texts written before: writing one takes as long as all else the host does for a layer. */
+const written = new Map<string, string>()
+
 /** WGSL for `group` query heads per key-value head of `headSize` (a multiple of 8). */
 export function invocationSource(group: number, headSize: number): string {
+  const key = `${group}:${headSize}`
+  const known = written.get(key)
+  if (known !== undefined) return known
+  const text = writeSource(group, headSize)
+  written.set(key, text)
+  return text
+}
+
+function writeSource(group: number, headSize: number): string {
   const chunks = headSize / 4
   const each = (count: number, line: (index: number) => string) =>
     Array.from({ length: count }, (_, i) => line(i)).join('\n')

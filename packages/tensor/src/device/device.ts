@@ -510,7 +510,7 @@ export class Device {
     this.pendingWrites.push(node)
     for (const target of writtenBy(node)) {
       target.version++
-      target.pendingWrites.push(node)
+      target.pendingWrites = [...target.pendingWrites, node]
     }
   }
 

@@ -100,7 +100,7 @@ export class Description {
 
   private list(numbers: readonly number[]): void {
     this.put(numbers.length)
-    for (const number of numbers) this.put(number)
+    for (let index = 0; index < numbers.length; index++) this.put(numbers[index] ?? 0)
   }
 
   private layout({ shape, strides, offset }: Layout): void {

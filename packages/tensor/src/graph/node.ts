@@ -97,6 +97,8 @@ export function newMark(): number {
   return ++lastMark
 }
 
+const NONE: readonly Node[] = []
+
 export class Node implements BufferUse {
   readonly id = nextId++
   readonly size: number
@@ -112,13 +114,13 @@ export class Node implements BufferUse {
   /** In-place writes made so far (program order, run or not). */
   version = 0
   /** In-place writes that have not run yet, in program order. */
-  pendingWrites: Node[] = []
+  pendingWrites: readonly Node[] = NONE
   /** Nodes that share its memory and are written with it: those inside an arena, the codes of a quantised weight. */
-  parts: readonly Node[] = []
+  parts: readonly Node[] = NONE
   /** Of codes (dtype q8, q4): their scales. */
   quantization: Quantization | null = null
   /** Of a kernel: the node of each output. */
-  outputs: Node[] = []
+  outputs: readonly Node[] = NONE
   /** Of a kernel that writes in place: it has run, and must not run again. */
   hasWritten = false
   /** What the walk over the graph that goes on noted here in `place`, where this is its number. Walks do not nest. */

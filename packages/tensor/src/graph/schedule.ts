@@ -50,22 +50,24 @@ class Graph {
       this.enter(node)
       if (node.storage || node.spec.kind === 'source') continue
       this.nodes.push(node)
-      for (const read of node.inputs) {
+      node.inputs.forEach((read) => {
         checkAlive(read.node)
         checkVersion(read)
         stack.push(read.node)
-      }
+      })
     }
     this.nodes.sort((a, b) => a.id - b.id)
-    for (const consumer of this.nodes) {
-      for (const read of consumer.inputs) {
-        const use = { consumer, identity: isIdentity(read) }
-        const { place } = read.node
-        const list = this.readers[place]
-        if (list) list.push(use)
-        else this.readers[place] = [use]
-      }
-    }
+    this.nodes.forEach((consumer) => {
+      consumer.inputs.forEach((read) => this.addUse(consumer, read))
+    })
+  }
+
+  private addUse(consumer: Node, read: Read): void {
+    const use = { consumer, identity: isIdentity(read) }
+    const { place } = read.node
+    const list = this.readers[place]
+    if (list) list.push(use)
+    else this.readers[place] = [use]
   }
 
   usesOf(node: Node): readonly Use[] {

@@ -40,7 +40,7 @@ export interface Layout {
 
 export function sizeOf(shape: Shape): number {
   let size = 1
-  for (const dimension of shape) size *= dimension
+  for (let axis = 0; axis < shape.length; axis++) size *= shape[axis] ?? 1
   return size
 }
 
@@ -149,10 +149,14 @@ export function broadcastShapes(a: Shape, b: Shape, what: string): number[] {
 }
 
 export function sameShape(a: Shape, b: Shape): boolean {
-  return a.length === b.length && a.every((dimension, axis) => dimension === b[axis])
+  if (a === b) return true
+  if (a.length !== b.length) return false
+  for (let axis = 0; axis < a.length; axis++) if (a[axis] !== b[axis]) return false
+  return true
 }
 
 export function expandLayout(layout: Layout, shape: Shape, what: string): Layout {
+  if (sameShape(layout.shape, shape)) return layout
   const lead = shape.length - layout.shape.length
   if (lead < 0) throw new ShapeError(`${what}: cannot expand [${layout.shape.join(', ')}] to [${shape.join(', ')}].`)
   const strides = shape.map((dimension, axis) => {

@@ -137,11 +137,12 @@ export function kernel<Output extends string>(options: KernelOptions<Output>): R
     'f32',
   )
   const result: Partial<Record<Output, Tensor>> = {}
-  outputs.forEach(([name, { shape, dtype }], index) => {
+  const made = [readOf(node, contiguousLayout([1]))]
+  node.outputs = outputs.map(([name, { shape, dtype }], index) => {
     checkOutput(options.name, name, { shape, dtype })
-    const output = new Node({ kind: 'output', index }, [readOf(node, contiguousLayout([1]))], shape, dtype)
-    node.outputs.push(output)
+    const output = new Node({ kind: 'output', index }, made, shape, dtype)
     result[name] = new Tensor(device, output, contiguousLayout(shape))
+    return output
   })
   if (writes.length > 0) device.addWrite(node)
   return result as Record<Output, Tensor>

@@ -22,8 +22,12 @@ import { expand, reshape, transpose } from './view.js'
 
 /** The operand's layout with exactly three batch dimensions, or null when strides cannot express it. */
 function batched(layout: Layout, batch: Shape): Layout | null {
-  const [rows, columns] = [layout.shape.at(-2) ?? 1, layout.shape.at(-1) ?? 1]
-  const [rowStride, columnStride] = [layout.strides.at(-2) ?? 0, layout.strides.at(-1) ?? 0]
+  const { length } = layout.shape
+  const [rows, columns] = [layout.shape[length - 2] ?? 1, layout.shape[length - 1] ?? 1]
+  const [rowStride, columnStride] = [layout.strides[length - 2] ?? 0, layout.strides[length - 1] ?? 0]
+  if (batch.length === 0) {
+    return { shape: [1, 1, 1, rows, columns], strides: [1, 1, 1, rowStride, columnStride], offset: layout.offset }
+  }
   const lead = { shape: layout.shape.slice(0, -2), strides: layout.strides.slice(0, -2), offset: layout.offset }
   const expanded = expandLayout(lead, batch, 'matmul()')
   const three = batch.length <= 3 ? [...new Array<number>(3 - batch.length).fill(1), ...batch] : null
@@ -40,36 +44,33 @@ function batched(layout: Layout, batch: Shape): Layout | null {
  * Parts of K that keep an operand within reach. An operand whose rows run across K lies all over its buffer for every
  * part of the result, so where that is more than a third of a stage's bindings can show, K itself is cut.
  */
-function partsOfK(device: Device, k: number, ...operands: { layout: Layout; dtype: DType; isLeft: boolean }[]): number {
-  const { maxStorageBufferBindingSize, maxStorageBuffersPerShaderStage } = device.limits
+function partsOfK({ limits }: Device, k: number, { shape, strides }: Layout, dtype: DType, isLeft: boolean): number {
+  const { maxStorageBufferBindingSize, maxStorageBuffersPerShaderStage } = limits
+  const [rowStride = 0, columnStride = 0] = [strides[3], strides[4]]
+  const [strideK, other] = isLeft ? [columnStride, rowStride] : [rowStride, columnStride]
+  const last = ((shape[3] ?? 1) - 1) * rowStride + ((shape[4] ?? 1) - 1) * columnStride
+  const span = (last + 1) * bytesPerElement[dtype]
+  if (strideK <= other || span <= maxStorageBufferBindingSize) return 1
   const reach = Math.max(1, Math.floor((maxStorageBuffersPerShaderStage - 2) / 3)) * maxStorageBufferBindingSize
-  return Math.max(
-    ...operands.map(({ layout, dtype, isLeft }) => {
-      const [rows = 1, columns = 1] = layout.shape.slice(-2)
-      const [rowStride = 0, columnStride = 0] = layout.strides.slice(-2)
-      const [strideK, other] = isLeft ? [columnStride, rowStride] : [rowStride, columnStride]
-      const span = ((rows - 1) * rowStride + (columns - 1) * columnStride + 1) * bytesPerElement[dtype]
-      return strideK > other && span > maxStorageBufferBindingSize ? Math.min(k, Math.ceil(span / reach)) : 1
-    }),
-  )
+  return Math.min(k, Math.ceil(span / reach))
+}
+
+/** The layout restricted to a range of an axis. */
+function part(layout: Layout, axis: 3 | 4, from: number, to: number): Layout {
+  if (from === 0 && to === layout.shape[axis]) return layout
+  return {
+    shape: layout.shape.map((size, at) => (at === axis ? to - from : size)),
+    strides: layout.strides,
+    offset: layout.offset + from * (layout.strides[axis] ?? 0),
+  }
 }
 
 /** The product of operands with three batch dimensions, unrecorded. */
 function product(a: Tensor, b: Tensor, layoutA: Layout, layoutB: Layout, shape: Shape): Tensor {
   const [b0 = 1, b1 = 1, b2 = 1, m = 1, k = 1] = layoutA.shape
-  const n = layoutB.shape.at(-1) ?? 1
-  const parts = partsOfK(
-    a.device,
-    k,
-    { layout: layoutA, dtype: a.dtype, isLeft: true },
-    { layout: layoutB, dtype: b.dtype, isLeft: false },
-  )
+  const n = layoutB.shape[4] ?? 1
+  const parts = Math.max(partsOfK(a.device, k, layoutA, a.dtype, true), partsOfK(b.device, k, layoutB, b.dtype, false))
   const each = Math.ceil(k / parts)
-  const part = (layout: Layout, axis: 3 | 4, from: number, to: number): Layout => ({
-    ...layout,
-    shape: layout.shape.map((size, at) => (at === axis ? to - from : size)),
-    offset: layout.offset + from * (layout.strides[axis] ?? 0),
-  })
   let total: Tensor | null = null
   for (let from = 0; from < k || total === null; from += each) {
     const to = Math.min(k, from + each)

@@ -27,15 +27,15 @@ function view(x: Tensor, layout: Layout, vjp: (gradient: Tensor) => Tensor): Ten
 
 /** The same elements in row-major order under another shape; one dimension may be −1. */
 export function reshape(x: Tensor, shape: Shape): Tensor {
-  const known = shape.reduce((product, dimension) => (dimension === -1 ? product : product * dimension), 1)
-  const unknown = shape.filter((dimension) => dimension === -1).length
-  const target = shape.map((dimension) => (dimension === -1 ? x.size / known : dimension))
-  if (unknown > 1 || sizeOf(target) !== x.size || !target.every(Number.isInteger)) {
+  if (sameShape(shape, x.shape)) return x
+  const unknown = shape.indexOf(-1)
+  const target = unknown < 0 ? shape : shape.with(unknown, x.size / -sizeOf(shape))
+  if (sizeOf(target) !== x.size || target.includes(-1) || !target.every(Number.isInteger)) {
     throw new ShapeError(
       `reshape(): [${x.shape.join(', ')}] (${x.size} elements) does not fit [${shape.join(', ')}]; at most one dimension may be −1.`,
     )
   }
-  if (sameShape(target, x.shape)) return x
+  if (unknown >= 0 && sameShape(target, x.shape)) return x
   const layout = x.size === 0 ? contiguousLayout(target) : reshapeLayout(x.layout, target)
   if (!layout) return reshape(copy(x), target)
   return view(x, layout, (gradient) => reshape(gradient, x.shape))
@@ -61,12 +61,19 @@ export function permute(x: Tensor, axes: readonly number[]): Tensor {
   return view(x, layout, (gradient) => permute(gradient, inverse))
 }
 
+function swapped(list: readonly number[]): number[] {
+  const result = list.slice()
+  const last = list.length - 1
+  result[last] = list[last - 1] ?? 1
+  result[last - 1] = list[last] ?? 1
+  return result
+}
+
 /** Swaps the last two axes. */
 export function transpose(x: Tensor): Tensor {
   if (x.rank < 2) throw new ShapeError(`transpose(): needs rank ≥ 2, got [${x.shape.join(', ')}].`)
-  const axes = x.shape.map((_, axis) => axis)
-  axes.splice(-2, 2, x.rank - 1, x.rank - 2)
-  return permute(x, axes)
+  const { shape, strides, offset } = x.layout
+  return view(x, { shape: swapped(shape), strides: swapped(strides), offset }, transpose)
 }
 
 /** Repeats dimensions of size 1 (and new leading ones) without copying. */

@@ -66,11 +66,23 @@ function subgroupReduction(operation: 'sum' | 'max', lanes: number): string {
   return `fn row_${operation}(value: f32, lidx: u32) -> f32 {\n  var v = value;\n${steps.join('\n')}\n  return v;\n}`
 }
 
+/** Texts written before, by what decides them. */
+const written = new Map<string, string>()
+
 /**
  * WGSL of `row_<op>(value, lidx) -> f32` for the given operations, and of ROW/LANE helpers. Every thread of a workgroup
  * must call them, also those whose row lies beyond the last.
  */
 export function rowReductions(grid: RowGrid, operations: readonly ('sum' | 'max')[]): string {
+  const key = `${grid.lanes}:${grid.rowsPerGroup}:${grid.subgroups}:${operations.join()}`
+  const known = written.get(key)
+  if (known !== undefined) return known
+  const text = writeReductions(grid, operations)
+  written.set(key, text)
+  return text
+}
+
+function writeReductions(grid: RowGrid, operations: readonly ('sum' | 'max')[]): string {
   const { lanes, rowsPerGroup, subgroups } = grid
   const lines = [
     `const LANES = ${lanes}u;`,
