@@ -59,6 +59,12 @@ export function describeAdapter(adapter: GPUAdapter): AdapterInfo {
   return { vendor, architecture, device, description, isSoftware, subgroupSize }
 }
 
+/** The same adapter, taken for a GPU of which nothing is known. */
+export function plainGpu({ description }: AdapterInfo): AdapterInfo {
+  const unknown = { vendor: '', architecture: '', device: '', subgroupSize: undefined }
+  return { ...unknown, description: `plain GPU, emulated on ${description}`, isSoftware: false }
+}
+
 /** One shape of product the adapter's matrix units do; Dawn's `adapter.info.subgroupMatrixConfigs`. */
 interface SubgroupMatrixConfig {
   readonly componentType: string

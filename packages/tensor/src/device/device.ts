@@ -26,10 +26,10 @@ import type { MatmulProduct } from '../kernels/matmul-plan.js'
 import type { MatrixUnit } from '../kernels/matmul-units.js'
 import { Autotuner } from './autotune.js'
 import { defaultTuningFile, readTuning, type Tuning } from './tuning-file.js'
-import { describeAdapter, matrixUnitOf, requestAdapter, type AdapterInfo } from './adapter.js'
+import { describeAdapter, matrixUnitOf, plainGpu, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder } from './encoder.js'
 import { Profile, Profiler } from './profiler.js'
-import { limitsOf, type DeviceLimits } from './limits.js'
+import { guaranteedLimits, limitsOf, type DeviceLimits } from './limits.js'
 import {
   decode,
   emptyOf,
@@ -65,6 +65,12 @@ export interface DeviceOptions {
   readonly memoryLimit?: number
   readonly label?: string
   /**
+   * `plain-gpu` treats the adapter as a GPU that has WebGPU's guaranteed limits and none of its optional features: the
+   * kernels and tables every hardware GPU can be given, even on a software driver. For tests on machines without a GPU.
+   * Default: what the environment variable `REVISUAL_EMULATE` says, else off.
+   */
+  readonly emulate?: false | 'plain-gpu'
+  /**
    * Choice of matmul kernels. `false` (default): a fixed table, so bits depend on adapter and build alone. `cached`: what the
    * tuning file says. `true`: that, and kinds of products it does not know are measured after the evaluation that meets them
    * first. A tuned choice may change the last bits of sums; `device.tuning` says what is in force.
@@ -89,19 +95,36 @@ const MATRIX_UNITS = 'chromium-experimental-subgroup-matrix' as GPUFeatureName
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 
+function emulation({ emulate = environmentEmulation() }: DeviceOptions): DeviceOptions['emulate'] {
+  return emulate
+}
+
+/** @throws {AdapterError} the variable holds anything but what `emulate` may be. */
+function environmentEmulation(): DeviceOptions['emulate'] {
+  const value = process.env['REVISUAL_EMULATE'] ?? ''
+  if (value === '') return false
+  if (value === 'plain-gpu') return value
+  throw new AdapterError(
+    `REVISUAL_EMULATE is '${value}'; allowed: 'plain-gpu', or nothing. Unset it to use the adapter as it is.`,
+  )
+}
+
 /**
  * Opens the preferred adapter with its full limits.
  *
  * @throws {AdapterError} no adapter, or it refuses the device; or the tuning file is damaged.
  */
-export async function createDevice(options: DeviceOptions = {}): Promise<Device> {
+export async function createDevice(asked: DeviceOptions = {}): Promise<Device> {
+  const isPlain = emulation(asked) === 'plain-gpu'
+  const options = isPlain ? { ...asked, limits: { ...guaranteedLimits, ...asked.limits } } : asked
   // Dawn offers experimental features to those alone who ask for unsafe ones.
   const unsafe = options.matrixUnits ? ['allow_unsafe_apis'] : []
   const adapter = await requestAdapter(options.powerPreference, [...new Set([...(options.toggles ?? []), ...unsafe])])
-  const info = describeAdapter(adapter)
+  const info = isPlain ? plainGpu(describeAdapter(adapter)) : describeAdapter(adapter)
+  const optional = isPlain ? [] : FEATURES
+  const wanted = options.matrixUnits ? [...optional, MATRIX_UNITS] : optional
   // Before there is a device, for the file may be refused.
   const tuning = await tuningOf(options)
-  const wanted = options.matrixUnits ? [...FEATURES, MATRIX_UNITS] : FEATURES
   try {
     const gpu = await adapter.requestDevice({
       requiredFeatures: wanted.filter((feature) => adapter.features.has(feature)),
@@ -196,6 +219,7 @@ export class Device {
     this.host = {
       limits: this.limits,
       isSoftware: info.isSoftware,
+      hasF16: this.features.has('shader-f16'),
       subgroupSize: this.features.has('subgroups') ? info.subgroupSize : undefined,
       vendor: info.vendor,
       ...(this.matrixUnit

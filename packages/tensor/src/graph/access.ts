@@ -4,10 +4,11 @@
  * a WGSL number: two bf16 share a word, quantised codes need their scale. Both are hidden behind loads and stores by
  * element, so that no kernel knows what it reads.
  *
- * Narrow elements: f16 is a WGSL type. bf16 is the upper half of an f32 and lies two to a u32, element 2i in the lower
- * half (the bytes of a little-endian file). q8 and q4 are signed codes, four or eight to a u32, lowest first; the value
+ * Narrow elements: f16 is a WGSL type where the device has it, else it lies two to a u32 as bf16 does everywhere, which is
+ * the upper half of an f32: element 2i in the lower half (the bytes of a little-endian file), so the bytes are the same. q8 and q4 are signed codes, four or eight to a u32, lowest first; the value
  * is code × scale, one scale for every `groupSize` neighbouring elements of a row.
  */
+import type { EmitContext } from './dispatch.js'
 import type { Quantization, Storage } from './node.js'
 import { bytesPerElement, isQuantised, type DType } from './shape.js'
 
@@ -42,16 +43,18 @@ interface Cell {
   readonly bytes: number
 }
 
-/** Cell of bf16 that are stored one by one. */
+/** Cell of packed halves that are stored one by one. */
 const atomicWord: Cell = { type: 'atomic<u32>', bytes: 4 }
 
 /** Buffer offsets must be multiples of this (`minStorageBufferOffsetAlignment` is at most that). */
 const ALIGNMENT = 256
 
-function cellOf(dtype: DType, vector: boolean): Cell {
+/** How two halves share a word: the helpers' prefix. */
+type Packing = 'bf16' | 'half'
+
+function cellOf(dtype: DType, packing: Packing | null, vector: boolean): Cell {
+  if (packing) return vector ? { type: 'vec2<u32>', bytes: 8 } : { type: 'u32', bytes: 4 }
   switch (dtype) {
-    case 'bf16':
-      return vector ? { type: 'vec2<u32>', bytes: 8 } : { type: 'u32', bytes: 4 }
     case 'q8':
     case 'q4':
       return { type: 'u32', bytes: 4 }
@@ -88,6 +91,22 @@ fn bf16_of(w: u32, i: u32) -> f32 { return bitcast<f32>(select(w << 16u, w & 0xf
 fn bf16_quad(w: vec2<u32>) -> vec4<f32> {
   return bitcast<vec4<f32>>(vec4<u32>(w.x << 16u, w.x & 0xffff0000u, w.y << 16u, w.y & 0xffff0000u));
 }`,
+  // Rounded by hand: what pack2x16float makes of values beyond its range is not defined.
+  half: /* wgsl */ `
+fn half_bits(x: f32) -> u32 {
+  let rounded = f16_round1(x);
+  let b = bitcast<u32>(rounded);
+  let magnitude = b & 0x7fffffffu;
+  let sign = (b >> 16u) & 0x8000u;
+  if (magnitude >= 0x7f800000u) { return sign | select(0x7c00u, 0x7e00u, magnitude > 0x7f800000u); }
+  if (magnitude < 0x38800000u) { return sign | u32(abs(rounded) * 16777216.0); }
+  return sign | ((magnitude - 0x38000000u) >> 13u);
+}
+fn half_pack4(v: vec4<f32>) -> vec2<u32> {
+  return vec2<u32>(half_bits(v.x) | (half_bits(v.y) << 16u), half_bits(v.z) | (half_bits(v.w) << 16u));
+}
+fn half_of(w: u32, i: u32) -> f32 { return unpack2x16float(w >> ((i & 1u) * 16u)).x; }
+fn half_quad(w: vec2<u32>) -> vec4<f32> { return vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y)); }`,
   q8: /* wgsl */ `
 fn q8_of(w: u32, i: u32) -> f32 { return f32(extractBits(bitcast<i32>(w), (i & 3u) * 8u, 8u)); }
 fn q8_quad(w: u32) -> vec4<f32> {
@@ -131,14 +150,18 @@ export class Bindings {
   /** True when some value lies in more than one window. */
   isSegmented = false
 
-  /**
-   * @param limit Most bytes one binding may show.
-   * @param word Makes a uniform word and returns its expression.
-   */
+  /** Most bytes one binding may show. */
+  private readonly limit: number
+  private readonly hasF16: boolean
+
+  /** @param word Makes a uniform word and returns its expression. */
   constructor(
-    private readonly limit: number,
+    { limits, hasF16 }: Pick<EmitContext, 'limits' | 'hasF16'>,
     readonly word: (value: number) => string,
-  ) {}
+  ) {
+    this.limit = limits.maxStorageBufferBindingSize
+    this.hasF16 = hasF16
+  }
 
   get reads(): Storage[] {
     return this.read.map(({ storage }) => storage)
@@ -166,7 +189,13 @@ export class Bindings {
     const key = `${storage.buffer.id}:${storage.byteOffset + part.first}:${part.bytes}:${dtype}:${vector}`
     const known = this.known.get(key)
     if (known) return known
-    const window = this.open(this.read, storage, part, cellOf(dtype, vector), `input${this.read.length}`)
+    const window = this.open(
+      this.read,
+      storage,
+      part,
+      cellOf(dtype, this.packing(dtype), vector),
+      `input${this.read.length}`,
+    )
     const code = (index: string) => this.decode(dtype, vector, index, (i) => this.cell(window, i, false))
     const base = part.first / bytesPerElement[dtype]
     const end = (part.first + part.bytes) / bytesPerElement[dtype]
@@ -181,14 +210,26 @@ export class Bindings {
     const { storage, dtype } = target
     if (!storage) throw new Error('Internal: a value is written before it has a buffer.')
     if (isQuantised(dtype)) throw new Error('Internal: quantised codes are not written element by element.')
-    const isShared = dtype === 'bf16' && !vector
+    const packing = this.packing(dtype)
+    const shared = vector ? null : packing
     const part = this.partOf(storage, dtype, span)
-    const window = this.open(this.written, storage, part, isShared ? atomicWord : cellOf(dtype, vector), name)
+    const window = this.open(this.written, storage, part, shared ? atomicWord : cellOf(dtype, packing, vector), name)
     return {
       base: part.first / bytesPerElement[dtype],
-      load: (index) => this.decode(dtype, vector, index, (i) => this.cell(window, i, isShared)),
-      store: isShared ? this.sharedStore(window, name) : this.plainStore(dtype, window, name),
+      load: (index) => this.decode(dtype, vector, index, (i) => this.cell(window, i, shared !== null)),
+      store: shared ? this.sharedStore(shared, window, name) : this.plainStore(packing, window, name),
     }
+  }
+
+  /** The helpers with which a type of two bytes is read and written as words; null for what WGSL has. */
+  private packing(dtype: DType): Packing | null {
+    if (dtype === 'bf16') return 'bf16'
+    return dtype === 'f16' && !this.hasF16 ? 'half' : null
+  }
+
+  private usePacking(packing: Packing): void {
+    this.used.add(packing)
+    if (packing === 'half') this.used.add('f16')
   }
 
   /** Rounds an expression as storing it would. */
@@ -261,12 +302,14 @@ export class Bindings {
 
   /** Expression of element `index` (or four) given how a cell is read. */
   private decode(dtype: DType, vector: boolean, index: string, cell: (index: string) => string): string {
+    const packing = this.packing(dtype)
+    if (packing) {
+      this.usePacking(packing)
+      return vector ? `${packing}_quad(${cell(index)})` : `${packing}_of(${cell(`(${index}) >> 1u`)}, ${index})`
+    }
     switch (dtype) {
       case 'f16':
         return vector ? `vec4<f32>(${cell(index)})` : `f32(${cell(index)})`
-      case 'bf16':
-        this.used.add('bf16')
-        return vector ? `bf16_quad(${cell(index)})` : `bf16_of(${cell(`(${index}) >> 1u`)}, ${index})`
       case 'q8':
         this.used.add('q8')
         return vector ? `q8_quad(${cell(index)})` : `q8_of(${cell(`(${index}) >> 2u`)}, ${index})`
@@ -299,11 +342,10 @@ export class Bindings {
     return (index) => `${name}(${index})`
   }
 
-  private plainStore(dtype: DType, window: Window, name: string): WriteAccess['store'] {
+  private plainStore(packing: Packing | null, window: Window, name: string): WriteAccess['store'] {
     const { cell, segment } = window
-    const isPacked = dtype === 'bf16'
-    if (isPacked) this.used.add('bf16')
-    const encoded = (value: string) => (isPacked ? `bf16_pack4(${value})` : `${cell.type}(${value})`)
+    if (packing) this.usePacking(packing)
+    const encoded = (value: string) => (packing ? `${packing}_pack4(${value})` : `${cell.type}(${value})`)
     if (segment === null) return (index, value) => `${name}[${index}] = ${encoded(value)};`
     const text = this.dispatch(window, 1, (buffer, i) => `${buffer}[${i}] = v;`)
     this.define(`fn ${name}_put(i: u32, v: ${cell.type}) {\n  ${text}\n}`)
@@ -311,14 +353,14 @@ export class Bindings {
   }
 
   /**
-   * Stores single bf16. Two elements share a word and may belong to two threads: each replaces its own half, so that
+   * Stores single packed halves. Two elements share a word and may belong to two threads: each replaces its own half, so that
    * their order does not matter.
    */
-  private sharedStore(window: Window, name: string): WriteAccess['store'] {
-    this.used.add('bf16')
+  private sharedStore(packing: Packing, window: Window, name: string): WriteAccess['store'] {
+    this.usePacking(packing)
     const put = (buffer: string, i: string) =>
       `atomicAnd(&${buffer}[${i} >> 1u], select(0xffff0000u, 0x0000ffffu, (i & 1u) == 1u)); ` +
-      `atomicOr(&${buffer}[${i} >> 1u], bf16_bits(v) << ((i & 1u) * 16u));`
+      `atomicOr(&${buffer}[${i} >> 1u], ${packing}_bits(v) << ((i & 1u) * 16u));`
     const text = window.segment === null ? put(name, 'i') : this.dispatch(window, 2, put)
     this.define(`fn ${name}_put(i: u32, v: f32) {\n  ${text}\n}`)
     return (index, value) => `${name}_put(${index}, ${value});`

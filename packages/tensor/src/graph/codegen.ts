@@ -4,6 +4,7 @@
  * buffer: two kernels that differ only in shapes or scalars have the same text, hence one pipeline.
  */
 import { Bindings } from './access.js'
+import type { EmitContext } from './dispatch.js'
 import { computeType, elementwise, erfSource, wgslType } from './expression.js'
 import type { Node, Read, Storage } from './node.js'
 import type { FusedKernel } from './schedule.js'
@@ -35,9 +36,8 @@ export class ModuleBuilder {
   extensions: readonly string[] = []
   private temporaries = 0
 
-  /** @param bindingLimit Most bytes one binding may show. */
-  constructor(bindingLimit: number) {
-    this.bindings = new Bindings(bindingLimit, (value) => this.word(value))
+  constructor(context: Pick<EmitContext, 'limits' | 'hasF16'>) {
+    this.bindings = new Bindings(context, (value) => this.word(value))
   }
 
   /** WGSL expression of a u32 uniform word. */

@@ -23,6 +23,8 @@ export interface Dispatch {
 export interface EmitContext {
   readonly limits: DeviceLimits
   readonly isSoftware: boolean
+  /** WGSL's f16 is there; elsewhere halves are unpacked from words. */
+  readonly hasF16: boolean
   /** Matrix units to multiply with, where they were asked for and are there. */
   readonly matrixUnits?: Pick<MatmulOptions, 'unit' | 'unitRounds'>
   /** Exact subgroup size, when the device has subgroups and they all have one size. */

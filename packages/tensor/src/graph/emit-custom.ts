@@ -34,7 +34,7 @@ export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Targe
   const names = Object.keys(spec.params)
   const params = parameterWords(spec)
   const fields = names.map((name) => `${name}: ${spec.params[name]?.[0] ?? 'u32'}`)
-  const bindings = new Bindings(context.limits.maxStorageBufferBindingSize, (value) => {
+  const bindings = new Bindings(context, (value) => {
     const name = `word${params.push(value >>> 0) - 1 - names.length}_`
     fields.push(`${name}: u32`)
     return `params.${name}`

@@ -25,7 +25,7 @@ export function emitElementwise(kernel: FusedKernel, target: Target, context: Em
   const size = root.spec.kind === 'assign' ? sizeOf(root.spec.layout.shape) : root.size
   const width: Width = size % 4 === 0 && targetIsVectorisable(target) ? 4 : 1
   const attempt = (range: Range): Attempt => {
-    const builder = new ModuleBuilder(context.limits.maxStorageBufferBindingSize)
+    const builder = new ModuleBuilder(context)
     const items = (range.end - range.begin) / width
     const perThread = items > GROUP * 128 ? 4 : 1
     const options = { name: 'store_out', vectorOutput: width === 4, given: null, range }

@@ -21,11 +21,11 @@ interface Piece {
 
 const lengthOf = ({ begin, end }: Range) => end - begin
 
-function operandOf({ node }: Read, layout: Layout, base: number): MatmulOperand {
+function operandOf({ node }: Read, layout: Layout, base: number, hasF16: boolean): MatmulOperand {
   const rank = layout.strides.length
   const stride = (axis: number) => ((layout.shape[axis] ?? 1) === 1 ? 0 : (layout.strides[axis] ?? 0))
   return {
-    dtype: node.dtype === 'f16' ? 'f16' : 'f32',
+    dtype: hasF16 && node.dtype === 'f16' ? 'f16' : 'f32',
     offset: layout.offset - base,
     batchStrides: [stride(rank - 5), stride(rank - 4), stride(rank - 3)],
     rowStride: layout.strides[rank - 2] ?? 0,
@@ -180,7 +180,7 @@ function emitProduct(
     const whole = { begin: 0, end: spec.k }
     const layoutA = part(a.layout, [...piece.batch, piece.m, whole])
     const layoutB = part(b.layout, [...piece.batch, whole, piece.n])
-    const builder = new ModuleBuilder(context.limits.maxStorageBufferBindingSize)
+    const builder = new ModuleBuilder(context)
     const { bindings } = builder
     const [spanA, spanB] = [spanOf(layoutA), spanOf(layoutB)]
     const [b0, b1, b2] = piece.batch
@@ -191,8 +191,8 @@ function emitProduct(
         n: lengthOf(piece.n),
         k: spec.k,
       },
-      a: operandOf(a, layoutA, bindings.baseOf(a.node, spanA)),
-      b: operandOf(b, layoutB, bindings.baseOf(b.node, spanB)),
+      a: operandOf(a, layoutA, bindings.baseOf(a.node, spanA), context.hasF16),
+      b: operandOf(b, layoutB, bindings.baseOf(b.node, spanB), context.hasF16),
     } as const
     const kernelName = context.chooseMatmul?.(product)
     const plan = planMatmul(product.shape, product.a, product.b, context.limits, {

@@ -193,7 +193,7 @@ export function emitReduce(
 
   const attempt = (piece: Piece): Attempt => {
     const { elements, results } = rangesOf(spec, grid.chunk, piece)
-    const builder = new ModuleBuilder(limit)
+    const builder = new ModuleBuilder(context)
     const lines: string[] = []
     const writer = new ExpressionWriter(builder, kernel, grid.width, lines, 'i', elements)
     let value = writer.read(input)
@@ -249,7 +249,7 @@ function emitReduceFinal(
   context: EmitContext,
 ): Dispatch[] {
   const outputs = outer * inner
-  const builder = new ModuleBuilder(context.limits.maxStorageBufferBindingSize)
+  const builder = new ModuleBuilder(context)
   const source = { storage: partial, dtype: computeType(anchor.dtype), quantization: null }
   const access = builder.bindings.reading(source, { low: 0, high: chunks * outputs - 1 }, false)
   const element = `fn element(i: u32) -> ${wgslType(anchor.dtype, 1)} { return ${access.load('i')}; }`

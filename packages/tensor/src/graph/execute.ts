@@ -14,7 +14,7 @@ import type { BufferUse } from '../memory/pool.js'
 /** What execution needs of the device. */
 export interface ExecutionHost extends Pick<
   EmitContext,
-  'limits' | 'isSoftware' | 'subgroupSize' | 'vendor' | 'matrixUnits' | 'chooseMatmul'
+  'limits' | 'isSoftware' | 'hasF16' | 'subgroupSize' | 'vendor' | 'matrixUnits' | 'chooseMatmul'
 > {
   /** Kernels emitted before, kept; absent: each is emitted anew. */
   readonly emissions?: EmissionCache
@@ -148,6 +148,7 @@ function emissionOf(host: ExecutionHost) {
   const context: EmitContext = {
     limits: host.limits,
     isSoftware: host.isSoftware,
+    hasF16: host.hasF16,
     subgroupSize: host.subgroupSize,
     ...(host.vendor === undefined ? {} : { vendor: host.vendor }),
     ...(host.matrixUnits === undefined ? {} : { matrixUnits: host.matrixUnits }),

@@ -35,7 +35,7 @@ export interface Rehearsal {
 }
 
 /** What a rehearsal needs of the device. */
-export type RehearsalHost = Pick<ExecutionHost, 'limits' | 'isSoftware' | 'subgroupSize'>
+export type RehearsalHost = Pick<ExecutionHost, 'limits' | 'isSoftware' | 'hasF16' | 'subgroupSize'>
 
 /** Remembers what an evaluation changes about nodes. */
 function remember(kernels: readonly FusedKernel[]): () => void {

@@ -12,15 +12,13 @@ const SAME: Readonly<Record<string, DType>> = { F32: 'f32', F16: 'f16', BF16: 'b
 /**
  * A tensor of a safetensors file on the device.
  *
- * @param dtype Type to store it in; by default the file's, f32 where the device has no such type (64-bit, bytes; F16 on an
- * adapter without `shader-f16`).
+ * @param dtype Type to store it in; by default the file's, f32 where the device has no such type (64-bit, bytes).
  * @throws {SafetensorsError} the file's type has no conversion.
  */
 export function uploadSafetensors(device: Device, tensor: SafetensorsTensor, dtype?: 'f32' | 'f16' | 'bf16'): Tensor {
   const { data, shape } = tensor
   const own = SAME[tensor.dtype]
-  const isHeld = own !== undefined && (own !== 'f16' || device.features.has('shader-f16'))
-  const wanted = dtype ?? (isHeld ? own : 'f32')
+  const wanted = dtype ?? own ?? 'f32'
   if (own !== wanted) return device.tensor(toFloat32(tensor), shape, wanted)
   const { buffer, byteOffset } =
     data.byteOffset % 4 === 0 ? data : { buffer: new Uint8Array(data).buffer, byteOffset: 0 }

@@ -48,6 +48,40 @@ describe('storage', () => {
     expect(ops.toBfloat16Bits([1 + 2 ** -8, 1 + 3 * 2 ** -8])).toEqual(Uint16Array.from([0x3f80, 0x3f82]))
   })
 
+  test('every half is widened exactly, and narrowed again', async () => {
+    const patterns = Uint16Array.from({ length: 2 ** 16 }, (_, i) => i)
+    const wide = device.current.tensor(patterns, [2 ** 16], 'f16').cast('f32')
+    const values = await wide.read()
+    // Same numbers, NaN and the sign of zero included; drivers may flush subnormals to zero.
+    const isFlushed = (i: number) => (i & 0x7c00) === 0 && values[i] === 0
+    ops.fromHalf(patterns).forEach((value, i) => {
+      if (!isFlushed(i) && !Object.is(values[i], value))
+        throw new Error(`half ${i.toString(16)}: ${values[i]}, not ${value}`)
+    })
+    const back = await device.current.tensor(values).cast('f16').read()
+    expect(back).toEqual(values)
+  })
+
+  test('f16 rounds to nearest even, to infinity beyond the largest, and subnormals to multiples of 2^-24', async () => {
+    const values = [
+      1 + 2 ** -11,
+      1 + 3 * 2 ** -11,
+      65519,
+      65520,
+      -1e6,
+      Infinity,
+      NaN,
+      1.5 * 2 ** -24,
+      -(2.5 * 2 ** -24),
+      2 ** -26,
+      2 ** -14,
+    ]
+    for (const size of [values.length, 8]) {
+      const some = Float32Array.from(values.slice(0, size))
+      expect(await device.current.tensor(some).cast('f16').read()).toEqual(ops.fromHalf(ops.toHalfBits(some)))
+    }
+  })
+
   test('a cast rounds also where nothing is stored in between', async () => {
     for (const dtype of ['f16', 'bf16'] as const) {
       const x = randomArray([33], 5, -3, 3)

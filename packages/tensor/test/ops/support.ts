@@ -9,6 +9,9 @@ import { generate, upload, type NdArray, type Tolerance } from '../../src/testin
 /** The operations run a second time with REVISUAL_TEST_BINDING: the most bytes of a binding, and few workgroups a side. */
 const narrow = process.env['REVISUAL_TEST_BINDING']
 
+/** Fewer random cases a property, in runs that repeat another. */
+const few = process.env['REVISUAL_TEST_FEW']
+
 function limitsOfRun(): DeviceOptions['limits'] {
   return narrow ? { maxStorageBufferBindingSize: Number(narrow), maxComputeWorkgroupsPerDimension: 32 } : {}
 }
@@ -83,7 +86,7 @@ function seedOfTest(): number {
  * kernels, which is what the time goes into on a CPU: few runs a test, many tests.
  */
 export function forAll<T>(values: fc.Arbitrary<T>, property: (value: T) => Promise<void>, runs = 4): Promise<void> {
-  const numRuns = narrow && runs <= 12 ? Math.ceil(runs / 3) : runs
+  const numRuns = few && runs <= 12 ? Math.ceil(runs / 3) : runs
   return fc.assert(fc.asyncProperty(values, property), { numRuns, seed: seedOfTest(), endOnFailure: true })
 }
 

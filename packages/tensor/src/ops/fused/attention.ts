@@ -14,13 +14,20 @@ import { isFusedHeadSize, planAttention, type RowSegments } from './flash-attent
 import { checkSegments, maskedSoftmax, type MaskOptions } from './softmax.js'
 
 export interface AttentionOptions extends MaskOptions {
-  /** `false`: two matmuls and a softmax, with all scores in memory. Default: only for head sizes without a kernel. */
+  /**
+   * `false`: two matmuls and a softmax, with all scores in memory. Default: only for head sizes without a kernel, and for
+   * segments on devices with fewer than ten storage buffers a stage (WebGPU guarantees eight).
+   */
   readonly fused?: boolean
 }
 
+/** Storage buffers the gradient to keys and values binds when rows have segments. */
+const SEGMENT_BINDINGS = 10
+
 /**
  * Attention of q `[B, H, Lq, D]` over k `[B, Hkv, Lk, D]`, v `[B, Hkv, Lk, Dv]` → `[B, H, Lq, Dv]`; query head i uses
- * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½. Scores are never held where D and Dv are multiples of 4 up to 256.
+ * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½. Scores are never held where D and Dv are multiples of 4 up to 256
+ * (segments: see `fused`).
  *
  * @throws {ShapeError} H is not a multiple of Hkv, or shapes differ.
  */
@@ -45,9 +52,10 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
     )
   }
   checkSegments(options, batch, queries, keys, 'attention()')
-  const isFused = options.fused ?? (isFusedHeadSize(dimension) && isFusedHeadSize(v.shape[3] ?? 0))
-  if (!isFused) return composedAttention(q, k, v, options)
   const { querySegments, keySegments } = options
+  const hasBindings = !querySegments || q.device.limits.maxStorageBuffersPerShaderStage >= SEGMENT_BINDINGS
+  const isFused = options.fused ?? (hasBindings && isFusedHeadSize(dimension) && isFusedHeadSize(v.shape[3] ?? 0))
+  if (!isFused) return composedAttention(q, k, v, options)
   if (querySegments && keySegments) {
     const segments = {
       querySegments: reshape(querySegments, [batch * queries]),
