@@ -43,8 +43,8 @@ const request = (prompt: number, more: Partial<EngineRequest> = {}): EngineReque
   ...more,
 })
 
-async function alone(one: EngineRequest): Promise<GeneratedSequence[]> {
-  const own = engine()
+async function alone(one: EngineRequest, options: EngineOptions = {}): Promise<GeneratedSequence[]> {
+  const own = engine(options)
   const result = await own.submit(one).result
   await own.close()
   return result
@@ -52,28 +52,46 @@ async function alone(one: EngineRequest): Promise<GeneratedSequence[]> {
 
 const idsOf = (sequences: readonly GeneratedSequence[]) => sequences.map(({ ids }) => ids)
 
+async function checkIndependence(options: EngineOptions): Promise<void> {
+  const requests = [
+    request(0, { n: 3, maxTokens: 5 }),
+    request(1, { temperature: 0, maxTokens: 40 }),
+    request(2, { seed: 9, topK: 5, topP: 0.9, maxTokens: 11 }),
+    request(0, { seed: 7, temperature: 0.6, minP: 0.05, repetitionPenalty: 1.3, maxTokens: 9 }),
+    request(1, { n: 2, frequencyPenalty: 0.7, presencePenalty: 0.2, logitBias: new Map([[20, 3]]), maxTokens: 3 }),
+  ]
+  const limits = { maxSequences: 3, maxPrefillTokens: 16, ...options }
+  const shared = engine(limits)
+  const [first, ...rest] = requests as [EngineRequest, ...EngineRequest[]]
+  const running = [shared.submit(first)]
+  // The others arrive while it runs.
+  await new Promise((resolve) => setTimeout(resolve, 30))
+  running.push(...rest.map((each) => shared.submit(each)))
+  const together = await Promise.all(running.map(({ result }) => result))
+  for (const [index, each] of requests.entries()) {
+    const solo = await alone(each, options.fixedBatch ? limits : {})
+    expect(idsOf(together[index] ?? []), `request ${index}`).toEqual(idsOf(solo))
+    expect(together[index]?.map(({ logProbs }) => logProbs)).toEqual(solo.map(({ logProbs }) => logProbs))
+  }
+  expect(shared.status).toMatchObject({ runningSequences: 0, waitingSequences: 0, reservedTokens: 0 })
+}
+
 describe('GenerationEngine', () => {
   it('gives every request what it gets alone, to the bit, whatever else runs and whenever it is admitted', async () => {
-    const requests = [
-      request(0, { n: 3, maxTokens: 5 }),
-      request(1, { temperature: 0, maxTokens: 40 }),
-      request(2, { seed: 9, topK: 5, topP: 0.9, maxTokens: 11 }),
-      request(0, { seed: 7, temperature: 0.6, minP: 0.05, repetitionPenalty: 1.3, maxTokens: 9 }),
-      request(1, { n: 2, frequencyPenalty: 0.7, presencePenalty: 0.2, logitBias: new Map([[20, 3]]), maxTokens: 3 }),
-    ]
-    const shared = engine({ maxSequences: 3, maxPrefillTokens: 16 })
-    const [first, ...rest] = requests as [EngineRequest, ...EngineRequest[]]
-    const running = [shared.submit(first)]
-    // The others arrive while it runs.
-    await new Promise((resolve) => setTimeout(resolve, 30))
-    running.push(...rest.map((each) => shared.submit(each)))
-    const together = await Promise.all(running.map(({ result }) => result))
-    for (const [index, each] of requests.entries()) {
-      const solo = await alone(each)
-      expect(idsOf(together[index] ?? []), `request ${index}`).toEqual(idsOf(solo))
-      expect(together[index]?.map(({ logProbs }) => logProbs)).toEqual(solo.map(({ logProbs }) => logProbs))
+    await checkIndependence({})
+  })
+
+  it('does so with batches of fixed size where kernels go by the number of rows', async () => {
+    const [on, of, its] = [device, model, prompts]
+    device = await createDevice({ emulate: 'plain-gpu' })
+    try {
+      model = nanoModel(device)
+      prompts = await samplePrompts(model)
+      await checkIndependence({ fixedBatch: true })
+    } finally {
+      device.destroy()
+      ;[device, model, prompts] = [on, of, its]
     }
-    expect(shared.status).toMatchObject({ runningSequences: 0, waitingSequences: 0, reservedTokens: 0 })
   })
 
   it('gives the same with batches of fixed size', async () => {
