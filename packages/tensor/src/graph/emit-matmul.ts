@@ -2,10 +2,11 @@
  * Matrix products: the planner chooses a kernel by shape and strides; here its operands become windows on buffers and
  * its results pass through the epilogue. Operands or results beyond one binding are cut along batch, rows or columns.
  */
-import { planMatmul, type MatmulOperand } from '../kernels/matmul.js'
-import type { ReadAccess } from './access.js'
+import { planMatmul, planPanels, type MatmulOperand, type MatmulPlan } from '../kernels/matmul.js'
+import type { PanelCopy } from '../kernels/matmul-panels.js'
+import type { ReadAccess, Span } from './access.js'
 import { ModuleBuilder, targetIsVectorisable, writeStore, type Range, type Target } from './codegen.js'
-import type { Dispatch, EmitContext } from './dispatch.js'
+import { foldGrid, type Dispatch, type EmitContext } from './dispatch.js'
 import { emitElementwise } from './emit-elementwise.js'
 import { Node, type MatmulSpec, type Read } from './node.js'
 import { inPieces, type Attempt } from './pieces.js'
@@ -78,11 +79,14 @@ export function emitMatmul(
   const isStrided = (b.layout.strides.at(-1) ?? 1) !== 1 && spec.n > 1
   const copyFits = 4 * b.node.size <= context.limits.maxStorageBufferBindingSize
   const isCostly = context.subgroupSize === undefined || isQuantised(b.node.dtype)
+  const product = { kernel, anchor, spec, target }
+  const overPanels = emitOverPanels(product, a, b, context)
+  if (overPanels) return overPanels
   if (!context.isSoftware || !isStrided || !isCostly || spec.m < TRANSPOSE_FROM_ROWS || !copyFits) {
-    return emitProduct(kernel, a, b, spec, anchor, target, context)
+    return emitInPieces(product, a, b, context)
   }
   const copy = transposedCopy(b, spec, context)
-  const products = emitProduct(kernel, a, copy.read, spec, anchor, target, context)
+  const products = emitInPieces(product, a, copy.read, context)
   copy.read.node.storage?.release()
   return [...copy.dispatches, ...products]
 }
@@ -167,19 +171,118 @@ function storeFunctions(vectorStore: boolean, vectorOutput: boolean, store: stri
   return stores
 }
 
-function emitProduct(
-  kernel: FusedKernel,
-  a: Read,
-  b: Read,
-  spec: MatmulSpec,
-  anchor: Node,
-  target: Target,
-  context: EmitContext,
-): Dispatch[] {
+/** An operand as the kernel finds it. */
+interface Operand {
+  readonly node: Node
+  readonly span: Span
+}
+
+/** The product to compute, and what becomes of its result. */
+interface Product {
+  readonly kernel: FusedKernel
+  readonly anchor: Node
+  readonly spec: MatmulSpec
+  readonly target: Target
+}
+
+/** The module of a plan over a part of the product. */
+function buildPlan(
+  { kernel, anchor, spec, target }: Product,
+  plan: MatmulPlan,
+  [a, b]: readonly [Operand, Operand],
+  piece: Piece,
+  builder: ModuleBuilder,
+): Attempt {
+  const { bindings } = builder
+  builder.usesSubgroups = plan.subgroups
+  builder.extensions = plan.extensions ?? []
+  const loads = [
+    loadFunction('mm_a', bindings.reading(a.node, a.span, plan.vectorA), plan.vectorA),
+    loadFunction('mm_b', bindings.reading(b.node, b.span, plan.vectorB), plan.vectorB),
+  ]
+  const vectorOutput = plan.vectorStore && spec.n % 4 === 0 && targetIsVectorisable(target)
+  const { range, move } = placement(spec, piece, builder)
+  const name = move ? 'store_at' : vectorOutput ? 'store_out4' : 'store_out'
+  const options = { name, vectorOutput, given: anchor, range }
+  const store = writeStore(builder, kernel, vectorOutput ? 4 : 1, target, options)
+  const stores = storeFunctions(plan.vectorStore, vectorOutput, store, move)
+  const prologue = builder.prologue(`mm: array<vec4<u32>, ${plan.params.length / 4}>, `)
+  const dispatch: Dispatch = {
+    label: `matmul ${labelOf(kernel)}`,
+    code: [prologue, ...loads, ...stores, plan.code].join('\n'),
+    reads: bindings.reads,
+    writes: bindings.writes,
+    params: [...plan.params, ...builder.words],
+    workgroups: plan.workgroups,
+  }
+  return { dispatch, builder }
+}
+
+const softwareOptions = ({ isSoftware, subgroupSize }: EmitContext) => ({
+  software: isSoftware,
+  ...(subgroupSize === undefined ? {} : { subgroupSize }),
+})
+
+/** Copies an operand, which lies within one binding, into panels. */
+function copyIntoPanels(read: Read, span: Span, plan: PanelCopy, context: EmitContext) {
+  const node = new Node({ kind: 'source' }, [], [plan.size], 'f32')
+  node.storage = context.temporary(plan.size * 4)
+  const builder = new ModuleBuilder(context)
+  const { bindings } = builder
+  const panel = bindings.writing(node, { low: 0, high: plan.size - 1 }, true, 'panels')
+  const load = loadFunction('mm_p', bindings.reading(read.node, span, plan.vector), plan.vector)
+  const store = `fn store_panel(i: u32, v: vec4<f32>) { ${panel.store('i >> 2u', 'v')} }`
+  const code = [builder.prologue(`mm: array<vec4<u32>, ${plan.params.length / 4}>, `), load, store, plan.code].join(
+    '\n',
+  )
+  const dispatch: Dispatch = {
+    label: 'matmul panels',
+    code,
+    reads: bindings.reads,
+    writes: bindings.writes,
+    params: [...plan.params, ...(builder.words.length > 0 ? builder.words : [0])],
+    workgroups: [...foldGrid(plan.workgroups, context.limits.maxComputeWorkgroupsPerDimension), 1],
+  }
+  return { node, dispatch, builder }
+}
+
+/** The product over panels of its operands; null where that is not worth it, or anything is larger than one binding. */
+function emitOverPanels(product: Product, a: Read, b: Read, context: EmitContext): Dispatch[] | null {
+  const { spec, target } = product
+  const limit = context.limits.maxStorageBufferBindingSize
+  const operandA = operandOf(a, a.layout, 0, context.hasF16)
+  const operandB = operandOf(b, b.layout, 0, context.hasF16)
+  const plan = planPanels(spec, operandA, operandB, context.limits, softwareOptions(context))
+  if (!plan) return null
+  const bytes = [a.node.storage, b.node.storage, target.storage].map((storage) => storage?.bytes ?? 0)
+  if (Math.max(...bytes, 4 * plan.a.size, 4 * plan.b.size) > limit) return null
+  const copyA = copyIntoPanels(a, spanOf(a.layout), plan.a, context)
+  const copyB = copyIntoPanels(b, spanOf(b.layout), plan.b, context)
+  const whole = ({ node }: { node: Node }): Operand => ({ node, span: { low: 0, high: node.size - 1 } })
+  const copied = [whole(copyA), whole(copyB)] as const
+  const built = [copyA, copyB, buildPlan(product, plan.product, copied, wholeOf(spec), new ModuleBuilder(context))]
+  copyA.node.storage?.release()
+  copyB.node.storage?.release()
+  const fits = built.every(
+    ({ builder: { bindings } }) =>
+      !bindings.isSegmented && bindings.slots <= context.limits.maxStorageBuffersPerShaderStage,
+  )
+  return fits ? built.map(({ dispatch }) => dispatch) : null
+}
+
+/** All of the product. */
+function wholeOf(spec: MatmulSpec): Piece {
+  const [b0, b1, b2] = spec.batch.map((size) => ({ begin: 0, end: size }))
+  if (!b0 || !b1 || !b2) throw new Error('Internal: a product has three batch dimensions.')
+  return { batch: [b0, b1, b2], m: { begin: 0, end: spec.m }, n: { begin: 0, end: spec.n } }
+}
+
+function emitInPieces(whole: Product, a: Read, b: Read, context: EmitContext): Dispatch[] {
+  const { spec } = whole
   const attempt = (piece: Piece): Attempt => {
-    const whole = { begin: 0, end: spec.k }
-    const layoutA = part(a.layout, [...piece.batch, piece.m, whole])
-    const layoutB = part(b.layout, [...piece.batch, whole, piece.n])
+    const deep = { begin: 0, end: spec.k }
+    const layoutA = part(a.layout, [...piece.batch, piece.m, deep])
+    const layoutB = part(b.layout, [...piece.batch, deep, piece.n])
     const builder = new ModuleBuilder(context)
     const { bindings } = builder
     const [spanA, spanB] = [spanOf(layoutA), spanOf(layoutB)]
@@ -196,41 +299,16 @@ function emitProduct(
     } as const
     const kernelName = context.chooseMatmul?.(product)
     const plan = planMatmul(product.shape, product.a, product.b, context.limits, {
-      software: context.isSoftware,
-      ...(context.subgroupSize === undefined ? {} : { subgroupSize: context.subgroupSize }),
+      ...softwareOptions(context),
       ...(context.vendor === undefined ? {} : { vendor: context.vendor }),
       ...(kernelName === undefined ? {} : { kernel: kernelName }),
       ...context.matrixUnits,
     })
-    builder.usesSubgroups = plan.subgroups
-    builder.extensions = plan.extensions ?? []
-    const loads = [
-      loadFunction('mm_a', bindings.reading(a.node, spanA, plan.vectorA), plan.vectorA),
-      loadFunction('mm_b', bindings.reading(b.node, spanB, plan.vectorB), plan.vectorB),
-    ]
-    const vectorOutput = plan.vectorStore && spec.n % 4 === 0 && targetIsVectorisable(target)
-    const { range, move } = placement(spec, piece, builder)
-    const name = move ? 'store_at' : vectorOutput ? 'store_out4' : 'store_out'
-    const store = writeStore(builder, kernel, vectorOutput ? 4 : 1, target, {
-      name,
-      vectorOutput,
-      given: anchor,
-      range,
-    })
-    const stores = storeFunctions(plan.vectorStore, vectorOutput, store, move)
-    const prologue = builder.prologue(`mm: array<vec4<u32>, ${plan.params.length / 4}>, `)
-    const dispatch: Dispatch = {
-      label: `matmul ${labelOf(kernel)}`,
-      code: [prologue, ...loads, ...stores, plan.code].join('\n'),
-      reads: bindings.reads,
-      writes: bindings.writes,
-      params: [...plan.params, ...builder.words],
-      workgroups: plan.workgroups,
-    }
-    return { dispatch, builder }
+    const operands = [
+      { node: a.node, span: spanA },
+      { node: b.node, span: spanB },
+    ] as const
+    return buildPlan(whole, plan, operands, piece, builder)
   }
-  const [b0, b1, b2] = spec.batch.map((size) => ({ begin: 0, end: size }))
-  if (!b0 || !b1 || !b2) throw new Error('Internal: a product has three batch dimensions.')
-  const whole: Piece = { batch: [b0, b1, b2], m: { begin: 0, end: spec.m }, n: { begin: 0, end: spec.n } }
-  return inPieces(whole, attempt, (piece) => halve(piece, spec.k, a, b), context)
+  return inPieces(wholeOf(spec), attempt, (piece) => halve(piece, spec.k, a, b), context)
 }

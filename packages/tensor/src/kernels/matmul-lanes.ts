@@ -54,7 +54,8 @@ function operandA({ rows, lanes, loadA, ragged }: LanesConfig): Operand {
 }
 
 /** First column of component `g` of a lane's sums, from the lane's first column `column`. */
-const columnAt = ({ lanes, loadB }: LanesConfig, g: number) => `(column + ${loadB === 'columns' ? g : g * lanes}u)`
+const columnAt = ({ lanes, loadB }: Pick<LanesConfig, 'lanes' | 'loadB'>, g: number) =>
+  `(column + ${loadB === 'columns' ? g : g * lanes}u)`
 
 /** `v0` … `v3`: a vec4 over the lane's columns for each step of k. */
 function operandB(config: LanesConfig): Operand {
@@ -79,7 +80,8 @@ function operandB(config: LanesConfig): Operand {
   return { before, inside: unroll(4, (j) => `let v${j} = ${zeroBeyond(load(j), 'vec4<f32>()', j, ragged)};`) }
 }
 
-function storeRow(config: LanesConfig): string {
+/** Stores a lane's columns of row `sums[i]`. */
+export function storeRow(config: Pick<LanesConfig, 'lanes' | 'loadB' | 'vectorStore'>): string {
   if (config.vectorStore) return 'if (column < N) { store_out4(place + column, sums[i]); }'
   return unroll(4, (g) => {
     const at = columnAt(config, g)

@@ -4,12 +4,14 @@ import { create, globals } from 'webgpu'
 import { gpuTiles } from './matmul-choice.js'
 import {
   planMatmul,
+  planPanels,
   type MatmulLimits,
   type MatmulOperand,
   type MatmulOptions,
   type MatmulPlan,
   type MatmulShape,
 } from './matmul.js'
+import type { PanelCopy } from './matmul-panels.js'
 
 type Family = 'gpu' | 'software' | 'shuffles'
 type Layout = 'rows' | 'columns' | 'strided'
@@ -142,6 +144,45 @@ async function run(plan: MatmulPlan, { shape, a, b, dataA, dataB }: Case): Promi
   return values
 }
 
+/** Runs the copy of an operand into panels. */
+async function copied(
+  { size, code, vector, params, workgroups }: PanelCopy,
+  { dtype }: MatmulOperand,
+  data: Float32Array,
+) {
+  const text = `${dtype === 'f16' ? 'enable f16;' : ''}
+struct Params { mm: array<vec4<u32>, ${params.length / 4}> }
+@group(0) @binding(0) var<uniform> params: Params;
+@group(0) @binding(1) var<storage, read> values: array<${vector ? `vec4<${dtype}>` : dtype}>;
+@group(0) @binding(2) var<storage, read_write> panels: array<vec4<f32>>;
+fn mm_p${vector ? `4(i: u32) -> vec4<f32> { return vec4<f32>(values[i >> 2u]); }` : '(i: u32) -> f32 { return f32(values[i]); }'}
+fn store_panel(i: u32, v: vec4<f32>) { panels[i >> 2u] = v; }
+${code}`
+  const module = device.createShaderModule({ code: text })
+  const pipeline = device.createComputePipeline({ layout: 'auto', compute: { module, entryPoint: 'main' } })
+  const panels = device.createBuffer({ size: size * 4, usage: GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC })
+  const staging = device.createBuffer({ size: size * 4, usage: GPUBufferUsage.MAP_READ | GPUBufferUsage.COPY_DST })
+  const buffers = [
+    upload(Uint32Array.from(params), 'f32', GPUBufferUsage.UNIFORM),
+    upload(data, dtype, GPUBufferUsage.STORAGE),
+    panels,
+  ]
+  const entries = buffers.map((buffer, binding) => ({ binding, resource: { buffer } }))
+  const encoder = device.createCommandEncoder()
+  const pass = encoder.beginComputePass()
+  pass.setPipeline(pipeline)
+  pass.setBindGroup(0, device.createBindGroup({ layout: pipeline.getBindGroupLayout(0), entries }))
+  // Folded as emission folds it, to test that.
+  pass.dispatchWorkgroups(Math.ceil(workgroups / 2), 2)
+  pass.end()
+  encoder.copyBufferToBuffer(panels, 0, staging, 0, size * 4)
+  device.queue.submit([encoder.finish()])
+  await staging.mapAsync(GPUMapMode.READ)
+  const values = new Float32Array(staging.getMappedRange().slice(0))
+  for (const buffer of [...buffers, staging]) buffer.destroy()
+  return values
+}
+
 function reference({ shape, a, b, dataA, dataB }: Case): Float64Array {
   const { batch, m, n, k } = shape
   const at = (data: Float32Array, o: MatmulOperand, [i, j, l]: readonly number[], row: number, column: number) =>
@@ -214,9 +255,10 @@ async function check(product: Case, family: Family): Promise<MatmulPlan> {
   return plan
 }
 
-async function verify(plan: MatmulPlan, product: Case): Promise<void> {
+/** @param given What the kernel is given, where that is not the product itself. */
+async function verify(plan: MatmulPlan, product: Case, given = product): Promise<void> {
   expect(plan.params.length % 4).toBe(0)
-  const actual = await run(plan, product)
+  const actual = await run(plan, given)
   const expected = reference(product)
   // The sums are exact; adding 1000 rounds to 2⁻¹³ of at most 2¹³.
   let worst = 0
@@ -332,6 +374,42 @@ describe('tiles of the lanes kernel', () => {
       })
       await verify(plan, product)
     }
+  })
+})
+
+/** Copies of every order and type, on edges of the panels, of K and of a tile, with a stored width that is and is not a vector. */
+describe('products over panels', () => {
+  test.each([
+    [1, 'rows', 'rows', 'f32', { batch: one, m: 64, n: 32, k: 128 }],
+    [1, 'columns', 'columns', 'f32', { batch: one, m: 36, n: 44, k: 28 }],
+    [1, 'strided', 'rows', 'f32', { batch: one, m: 33, n: 37, k: 27 }],
+    [2, 'rows', 'columns', 'f16', { batch: one, m: 100, n: 68, k: 72 }],
+    [2, 'columns', 'strided', 'f32', { batch: one, m: 65, n: 33, k: 5 }],
+    [2, 'rows', 'rows', 'f32', { batch: [2, 3, 1] as const, m: 11, n: 40, k: 30 }],
+  ] as const)('%i a tile, A in %s, B in %s of %s', async (panels, a, b, dtype, shape) => {
+    if (subgroupSize === undefined || (dtype === 'f16' && !device.features.has('shader-f16'))) return
+    const broadcast = [shape.batch[0] > 1, shape.batch[1] > 1, false] as const
+    const product = makeCase(shape, { ...plain(a), dtype, offset: 4 }, { ...plain(b), broadcast })
+    const plan = planPanels(product.shape, product.a, product.b, device.limits, options('shuffles'), panels)
+    if (!plan) throw new Error('No plan.')
+    const operand = { ...product.a, dtype: 'f32' } as const
+    const dataA = await copied(plan.a, product.a, product.dataA)
+    const dataB = await copied(plan.b, product.b, product.dataB)
+    await verify(plan.product, product, { shape: product.shape, a: operand, b: operand, dataA, dataB })
+  })
+
+  test('are for large products of one matrix', () => {
+    const plan = (batch: number, m: number, n: number, k: number, settings: MatmulOptions) => {
+      const { shape, a, b } = makeCase({ batch: [1, 1, batch], m, n, k }, plain('rows'), plain('columns'))
+      return planPanels(shape, a, b, device.limits, settings)?.product.key
+    }
+    const lanes = { software: true, subgroupSize: 8 }
+    expect(plan(1, 512, 512, 64, lanes)).toBe('panels32x8:w:f32:f32')
+    expect(plan(1, 512, 512, 1024, lanes)).toBe('panels64x8:w:f32:f32')
+    expect(plan(1, 64, 1024, 64, lanes)).toBeUndefined()
+    expect(plan(2, 512, 512, 64, lanes)).toBeUndefined()
+    expect(plan(1, 512, 512, 64, { subgroupSize: 8 })).toBeUndefined()
+    expect(plan(1, 512, 512, 64, { software: true })).toBeUndefined()
   })
 })
 

@@ -18,10 +18,12 @@ import {
   gpuTiles,
   laneRows,
   matmulClass,
+  panelsOfTile,
   tileCandidates,
   type GpuKernel,
   type MatmulKernel,
 } from './matmul-choice.js'
+import { panelsTemplate, planPanelCopy, type PanelCopy, type PanelLoad } from './matmul-panels.js'
 import { rowsTemplate } from './matmul-rows.js'
 import { vectorTemplate } from './matmul-vector.js'
 import { tileTemplate, type StageOrder } from './matmul-tile.js'
@@ -269,20 +271,8 @@ export function matmulCandidates(
   }
 }
 
-/**
- * Plans `C[b] = A[b] · B[b]` with f32 accumulation; C is contiguous `[b0, b1, b2, m, n]`. K = 0 gives zeros.
- *
- * Vector flags hold where the operand's unit-stride dimension, its other strides and its offset are multiples of four.
- */
-export function planMatmul(
-  shape: MatmulShape,
-  a: MatmulOperand,
-  b: MatmulOperand,
-  limits: MatmulLimits,
-  options: MatmulOptions = {},
-): MatmulPlan {
-  const product = betterForm(shape, a, b)
-  const template = options.software ? softwareTemplate(product, options) : gpuTemplate(product, limits, options)
+/** The template applied to a product. */
+function planOf(product: Product, template: MatmulTemplate, dtypes: string, limits: MatmulLimits): MatmulPlan {
   const { m, n, k, batch } = product.shape
   const tilesM = count(m, template.tileRows)
   const tilesN = count(n, template.tileColumns)
@@ -290,7 +280,7 @@ export function planMatmul(
   const gridWidth = Math.min(total, limits.maxComputeWorkgroupsPerDimension)
   const { exchanged } = product
   return {
-    key: `${template.key}${exchanged ? ':exchanged' : ''}:${a.dtype}:${b.dtype}`,
+    key: `${template.key}${exchanged ? ':exchanged' : ''}:${dtypes}`,
     code: exchanged ? exchangeNames(template) : template.code,
     workgroups: [gridWidth, gridWidth === 0 ? 0 : count(total, gridWidth), 1],
     workgroupSize: template.workgroupSize,
@@ -327,4 +317,62 @@ export function planMatmul(
     subgroups: template.subgroups,
     ...(template.extensions ? { extensions: template.extensions } : {}),
   }
+}
+
+/**
+ * Plans `C[b] = A[b] · B[b]` with f32 accumulation; C is contiguous `[b0, b1, b2, m, n]`. K = 0 gives zeros.
+ *
+ * Vector flags hold where the operand's unit-stride dimension, its other strides and its offset are multiples of four.
+ */
+export function planMatmul(
+  shape: MatmulShape,
+  a: MatmulOperand,
+  b: MatmulOperand,
+  limits: MatmulLimits,
+  options: MatmulOptions = {},
+): MatmulPlan {
+  const product = betterForm(shape, a, b)
+  const template = options.software ? softwareTemplate(product, options) : gpuTemplate(product, limits, options)
+  return planOf(product, template, `${a.dtype}:${b.dtype}`, limits)
+}
+
+/** A product whose operands are copied first: what `planMatmul` returns, over the copies. */
+export interface PanelPlan {
+  readonly a: PanelCopy
+  readonly b: PanelCopy
+  readonly product: MatmulPlan
+}
+
+/**
+ * Plans a product over panels (`matmul-panels.ts`); null where it does not repay copying, or the device has no subgroups.
+ *
+ * @param panelsWanted Panels of A in a tile, instead of what the table says for the shape, which must be one of a single matrix.
+ */
+export function planPanels(
+  shape: MatmulShape,
+  a: MatmulOperand,
+  b: MatmulOperand,
+  limits: MatmulLimits,
+  options: MatmulOptions,
+  panelsWanted?: 1 | 2,
+): PanelPlan | null {
+  const lanes = options.software ? usableLanes(options) : undefined
+  const product = betterForm(shape, a, b)
+  const { m, n, k } = product.shape
+  const panels = panelsWanted ?? panelsOfTile(product.shape)
+  if (lanes === undefined || panels === 0) return null
+  const copy = (operand: MatmulOperand, extent: number, strideX: number, strideK: number) => {
+    const isAcross = vectorisable(operand, strideX, extent, strideK, k)
+    const isAlongK = vectorisable(operand, strideK, k, strideX, extent)
+    const load: PanelLoad = isAlongK ? 'alongK' : isAcross ? 'across' : 'single'
+    return planPanelCopy(operand, load, lanes, { extent, k, strideX, strideK })
+  }
+  const copies = {
+    a: copy(product.a, m, product.a.rowStride, product.a.colStride),
+    b: copy(product.b, n, product.b.colStride, product.b.rowStride),
+  }
+  const operand: MatmulOperand = { dtype: 'f32', offset: 0, batchStrides: [0, 0, 0], rowStride: 0, colStride: 0 }
+  const copied = { shape: { ...product.shape, k: copies.a.filledK }, a: operand, b: operand, exchanged: false }
+  const template = panelsTemplate({ panels, lanes, vectorStore: n % 4 === 0 })
+  return { ...copies, product: planOf(copied, template, 'f32:f32', limits) }
 }

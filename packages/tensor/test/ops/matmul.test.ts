@@ -50,6 +50,8 @@ describe('matmul', () => {
     [130, 1, 70],
     [7, 129, 1],
     [32, 16, 200],
+    // Large enough to be copied into panels on a CPU rasteriser.
+    [430, 45, 404],
   ]
   test.each(edges)('%i × %i × %i, all transposes', async (m, k, n) => {
     for (const transposed of [0, 1, 2, 3]) {
@@ -79,6 +81,28 @@ describe('matmul', () => {
     const [tx, tw, tb, tr] = [x, w, bias, residual].map((array) => upload(device.current, array))
     if (!tx || !tw || !tb || !tr) throw new Error('four tensors')
     assertClose(await ops.silu(tx.matmul(tw).add(tb)).add(tr).read(), expected.data, sums)
+  })
+
+  test('panels: an epilogue, a batch over one matrix, a view inside a tensor, one operand twice', async () => {
+    const [x, w, residual] = [randomArray([2, 210, 40], 1), randomArray([40, 420], 2), randomArray([2, 210, 420], 3)]
+    const [product] = reference.matmul.forward([x, w])
+    const [expected] = reference.add.forward([reference.silu.forward([product])[0], residual])
+    using _scope = device.current.scope()
+    const [tx, tw, tr] = [x, w, residual].map((array) => upload(device.current, array))
+    if (!tx || !tw || !tr) throw new Error('three tensors')
+    assertClose(await ops.silu(tx.matmul(tw)).add(tr).read(), expected.data, sums)
+    const rows = tr.reshape([420, 420]).slice(0, 10, 50).slice(1, 4, 416)
+    const values = await rows.read()
+    const gram = await rows.transpose().matmul(rows).read()
+    for (const [i, j] of [
+      [0, 0],
+      [5, 411],
+      [411, 170],
+    ] as const) {
+      let sum = 0
+      for (let r = 0; r < 40; r++) sum += (values[r * 412 + i] ?? NaN) * (values[r * 412 + j] ?? NaN)
+      expect(gram[i * 412 + j]).toBeCloseTo(sum, 3)
+    }
   })
 
   test('f16 operands are accumulated in f32', async (context) => {
