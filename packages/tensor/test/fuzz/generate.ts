@@ -5,16 +5,17 @@
  * at when an operation is chosen.
  */
 import type { Options } from './operations.js'
+import * as fused from './fused-families.js'
 import type { LeafDType, Program, Step } from './program.js'
 
 /** An axis. Sums, products and halves of axes are axes, too. */
-interface Dim {
+export interface Dim {
   readonly id: number
   readonly size: number
   readonly parts?: readonly [Dim, Dim]
 }
 
-interface Value {
+export interface Value {
   readonly index: number
   readonly dims: readonly Dim[]
   /** Upper bound of what its elements can be, by structure alone. */
@@ -36,7 +37,7 @@ function generator(seed: number): () => number {
 const WILD = 12
 const MOST_ELEMENTS = 3000
 
-class Drawing {
+export class Drawing {
   readonly steps: Step[] = []
   values: Value[] = []
   private buffers: Value[] = []
@@ -44,8 +45,8 @@ class Drawing {
   private readonly measure: () => number
   private readonly derived = new Map<string, Dim>()
   private nextDim = 1
-  private readonly one: Dim = { id: 0, size: 1 }
-  private readonly pool: Dim[]
+  readonly one: Dim = { id: 0, size: 1 }
+  readonly pool: Dim[]
 
   constructor(structure: number, sizes: number) {
     this.choose = generator(structure * 2 + 1)
@@ -70,6 +71,11 @@ class Drawing {
     return items[this.int(items.length)] as T
   }
 
+  /** A number of the data, below `limit`. */
+  below(limit: number): number {
+    return Math.floor(this.measure() * limit)
+  }
+
   private sizeOf(sizes: readonly number[]): number {
     return sizes[Math.floor(this.measure() * sizes.length)] as number
   }
@@ -78,7 +84,7 @@ class Drawing {
     return { id: this.nextDim++, size }
   }
 
-  private derive(key: string, size: number, parts?: readonly [Dim, Dim]): Dim {
+  derive(key: string, size: number, parts?: readonly [Dim, Dim]): Dim {
     const known = this.derived.get(key)
     if (known) return known
     const made = { ...this.dim(size), ...(parts ? { parts } : {}) }
@@ -92,11 +98,16 @@ class Drawing {
     return this.steps.push(step) - 1
   }
 
-  leaf(dims: readonly Dim[], dtype: LeafDType = 'f32'): Value {
+  /** Data in a storage type, for operations that take it as it is. */
+  stored(dims: readonly Dim[], dtype: LeafDType): Value {
     const seed = Math.floor(this.measure() * 1e6)
     const view = this.chance(0.2)
     const index = this.push({ kind: 'leaf', shape: dims.map(({ size }) => size), dtype, seed, view })
-    const value = { index, dims, bound: dtype === 'i32' ? 3 : 1 }
+    return { index, dims, bound: dtype === 'i32' ? 3 : 1 }
+  }
+
+  leaf(dims: readonly Dim[], dtype: LeafDType = 'f32'): Value {
+    const value = this.stored(dims, dtype)
     if (dtype !== 'f32') return this.apply('widen', [value], dims, value.bound)
     this.values.push(value)
     return value
@@ -110,6 +121,12 @@ class Drawing {
     return value
   }
 
+  /** A value that no later step chooses by itself, since it is not f32. */
+  hidden(op: string, inputs: readonly Value[], dims: readonly Dim[], options: Options = {}): Value {
+    const index = this.push({ kind: 'apply', op, inputs: inputs.map((input) => input.index), options })
+    return { index, dims, bound: 2 }
+  }
+
   freshLeaf(): void {
     const rank = this.of([1, 2, 2, 3, 3, 4])
     const dims: Dim[] = Array.from({ length: rank }, () => this.of([...this.pool, this.one]))
@@ -118,13 +135,13 @@ class Drawing {
   }
 
   /** By structure: the pool's sizes are at most 8. */
-  private fits(dims: readonly Dim[]): boolean {
+  fits(dims: readonly Dim[]): boolean {
     const worst = (dim: Dim): number => (dim.id === 0 ? 1 : dim.parts ? worst(dim.parts[0]) * worst(dim.parts[1]) : 8)
     return dims.reduce((product, dim) => product * worst(dim), 1) <= MOST_ELEMENTS
   }
 
-  private any(minRank = 0): Value | undefined {
-    const fitting = this.values.filter(({ dims }) => dims.length >= minRank)
+  any(minRank = 0, maxRank = Infinity): Value | undefined {
+    const fitting = this.values.filter(({ dims }) => dims.length >= minRank && dims.length <= maxRank)
     return fitting.length === 0 ? undefined : this.of(fitting)
   }
 
@@ -139,7 +156,7 @@ class Drawing {
     return this.leaf(kept.map((dim) => (this.chance(0.2) ? this.one : dim)))
   }
 
-  private like(dims: readonly Dim[]): Value {
+  like(dims: readonly Dim[]): Value {
     const there = this.values.filter((value) => same(value.dims, dims))
     return there.length > 0 && this.chance(0.7) ? this.of(there) : this.leaf(dims)
   }
@@ -168,6 +185,18 @@ class Drawing {
       () => this.attend(),
       () => this.checkpoint(),
       () => this.freshLeaf(),
+      ...[
+        fused.raggedAttention,
+        fused.tokenLogProb,
+        fused.quantisedWeight,
+        fused.rotate,
+        fused.replaceRows,
+        fused.positive,
+        fused.narrowOperands,
+        fused.views,
+      ].map((family) => () => {
+        family(this)
+      }),
     ]
     this.of(families)()
   }
@@ -222,9 +251,14 @@ class Drawing {
     this.apply(op, [x], dims, op === 'sum' ? x.bound * 4 ** axes.length : x.bound, { axes, keepDims })
   }
 
-  private permute(): void {
-    const x = this.any(2)
-    if (!x) return
+  /** A view: of the given value, or of any. */
+  movement(x?: Value): void {
+    const kinds = [() => this.permute(x), () => this.reshape(x), () => this.slice(x), () => this.expand(x)]
+    this.of(kinds)()
+  }
+
+  private permute(x = this.any(2)): void {
+    if (!x || x.dims.length < 2) return
     const axes = x.dims.map((_, axis) => axis)
     for (let i = axes.length - 1; i > 0; i--) {
       const j = this.int(i + 1)
@@ -240,9 +274,8 @@ class Drawing {
   }
 
   /** Merges two axes, splits a merged one, or adds one of size 1. */
-  private reshape(): void {
-    const x = this.any(1)
-    if (!x) return
+  private reshape(x = this.any(1)): void {
+    if (!x || x.dims.length < 1) return
     const at = this.int(x.dims.length)
     const [first, second] = [x.dims[at] as Dim, x.dims[at + 1]]
     let dims = [...x.dims]
@@ -255,9 +288,8 @@ class Drawing {
     this.apply('reshape', [x], dims, x.bound, { shape: dims.map(({ size }) => size) })
   }
 
-  private slice(): void {
-    const x = this.any(1)
-    if (!x) return
+  private slice(x = this.any(1)): void {
+    if (!x || x.dims.length < 1) return
     const axis = this.int(x.dims.length)
     const dim = x.dims[axis] as Dim
     const half = this.derive(`${dim.id}/2`, Math.ceil(dim.size / 2))
@@ -282,8 +314,7 @@ class Drawing {
     this.apply('concat', [x, other], x.dims.with(axis, twice), Math.max(x.bound, other.bound), { axis })
   }
 
-  private expand(): void {
-    const x = this.any()
+  private expand(x = this.any()): void {
     if (!x || x.dims.length > 3) return
     const dims = [this.of(this.pool), ...x.dims.map((dim) => (dim === this.one ? this.of(this.pool) : dim))]
     if (!this.fits(dims)) return

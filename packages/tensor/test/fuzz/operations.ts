@@ -5,6 +5,7 @@
 import * as ops from '../../src/index.js'
 import type { Tensor } from '../../src/index.js'
 import { ndarray, reference as r, type NdArray } from '../../src/testing/index.js'
+import { fusedOperations } from './fused-operations.js'
 
 /** Options of a step as plain data. */
 export type Options = Readonly<Record<string, number | boolean | string | readonly number[]>>
@@ -104,6 +105,7 @@ const idsCode = (rows: unknown) => `device.tensor(new Uint32Array(${text(rows)})
 const eps = 1e-5
 
 const operations: Readonly<Record<string, Operation>> = {
+  ...fusedOperations,
   ...unary,
   ...binary,
   ...reductions,
