@@ -2,6 +2,7 @@
  * What goes wrong on a GPU, made to go wrong: memory that runs out, at the user's limit and in the driver, and devices
  * that are lost. Every failure has one error type, nothing hangs, and nothing computes garbage in silence.
  */
+import { totalmem } from 'node:os'
 import { afterEach, describe, expect, test } from 'vitest'
 import {
   assign,
@@ -54,6 +55,23 @@ describe('a memory limit', () => {
     const expected = await hungry(unlimited.tensor(values(512 * 512, 0.01), [512, 512]), 2).item()
     expect(await hungry(x, 2).item()).toBe(expected)
     expect(device.memory.byTag.get('weights')).toEqual({ liveBytes: MIB, peakBytes: MIB })
+  })
+
+  test('on a software adapter is part of the memory of the machine, or of its container, unless told otherwise', async () => {
+    const unlimited = process.constrainedMemory.bind(process)
+    try {
+      process.constrainedMemory = () => 10 * MIB
+      const small = await open()
+      expect(small.info.isSoftware).toBe(true)
+      expect(small.memory.limitBytes).toBe(8 * MIB)
+      expect(() => small.buffer([(9 * MIB) / 4])).toThrow(OutOfMemoryError)
+      expect(await small.ones([MIB]).sum().item()).toBe(MIB)
+      expect((await open({ memoryLimit: Infinity })).memory.limitBytes).toBe(Infinity)
+      process.constrainedMemory = () => 2 ** 64
+      expect((await open()).memory.limitBytes).toBe(Math.floor(0.8 * totalmem()))
+    } finally {
+      process.constrainedMemory = unlimited
+    }
   })
 
   test('what is kept for reuse is given back before anything is refused', async () => {

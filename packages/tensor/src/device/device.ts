@@ -26,6 +26,7 @@ import type { MatmulProduct } from '../kernels/matmul-plan.js'
 import type { MatrixUnit } from '../kernels/matmul-units.js'
 import { Autotuner } from './autotune.js'
 import { defaultTuningFile, readTuning, type Tuning } from './tuning-file.js'
+import { hostMemoryShare } from './host-memory.js'
 import { describeAdapter, matrixUnitOf, plainGpu, requestAdapter, type AdapterInfo } from './adapter.js'
 import { Encoder } from './encoder.js'
 import { Profile, Profiler } from './profiler.js'
@@ -60,7 +61,8 @@ export interface DeviceOptions {
   readonly keepKernels?: boolean
   /**
    * Most bytes of GPU memory this device may take, buffers kept for reuse included. Beyond it evaluations fail with
-   * {@link OutOfMemoryError}, as they do when the driver has no more. Default: no limit.
+   * {@link OutOfMemoryError}, as they do when the driver has no more. Default: no limit on a GPU; four fifths of the
+   * machine's memory on a software adapter, whose driver does not tell when there is no more.
    */
   readonly memoryLimit?: number
   readonly label?: string
@@ -206,7 +208,10 @@ export class Device {
           this.createBuffer(bytes, GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_SRC | GPUBufferUsage.COPY_DST),
         fence: () => this.fence(),
       },
-      { maxBufferSize: this.limits.maxBufferSize, memoryLimit: options.memoryLimit ?? Infinity },
+      {
+        maxBufferSize: this.limits.maxBufferSize,
+        memoryLimit: options.memoryLimit ?? (info.isSoftware ? hostMemoryShare() : Infinity),
+      },
     )
     this.encoder = new Encoder(gpu, (error) => {
       // The cause: it replaces what its use was reported as.

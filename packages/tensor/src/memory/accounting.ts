@@ -28,7 +28,7 @@ export class DeviceMemory {
     return this.pool.statistics.allocatedBytes
   }
 
-  /** Most bytes the device may take: its `memoryLimit`, or Infinity. */
+  /** Most bytes the device may take: its `memoryLimit`, by default Infinity on GPUs. */
   get limitBytes(): number {
     return this.pool.memoryLimit
   }
