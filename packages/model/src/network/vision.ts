@@ -38,21 +38,32 @@ export function visionBatch(
   const { cells, windowLengths, frameLengths } = windowOrder(grids, vision)
   const perCell = vision.mergeSize ** 2
   const rows = cells.length * perCell
-  const source = concatenate(images.map((image) => image.pixelValues))
-  const rowSize = source.length / rows
+  const sizes = images.map((image) => image.pixelValues.length)
+  const pixelValues = new Float32Array(sizes.reduce((sum, size) => sum + size, 0))
+  const cellSize = pixelValues.length / cells.length
   const coordinates = patchCoordinates(grids, vision.mergeSize)
   const taps = vision.positionTableSide === null ? null : positionTaps(grids, coordinates, vision.positionTableSide)
-  const pixelValues = new Float32Array(source.length)
   const ordered = new Int32Array(coordinates.length)
   const rowOfCell = new Uint32Array(cells.length)
   const rowOrder = new Uint32Array(rows)
   cells.forEach((cell, place) => {
     rowOfCell[cell] = place
-    const from = cell * perCell
-    pixelValues.set(source.subarray(from * rowSize, (from + perCell) * rowSize), place * perCell * rowSize)
-    ordered.set(coordinates.subarray(from * 2, (from + perCell) * 2), place * perCell * 2)
-    for (let k = 0; k < perCell; k++) rowOrder[place * perCell + k] = from + k
+    for (let k = 0; k < perCell; k++) {
+      const [from, to] = [cell * perCell + k, place * perCell + k]
+      rowOrder[to] = from
+      ordered[2 * to] = coordinates[2 * from] as number
+      ordered[2 * to + 1] = coordinates[2 * from + 1] as number
+    }
   })
+  let first = 0
+  for (const image of images) {
+    const count = image.pixelValues.length / cellSize
+    for (let cell = 0; cell < count; cell++) {
+      const pixels = image.pixelValues.subarray(cell * cellSize, (cell + 1) * cellSize)
+      pixelValues.set(pixels, (rowOfCell[first + cell] as number) * cellSize)
+    }
+    first += count
+  }
   return {
     pixelValues,
     rows,
@@ -65,16 +76,6 @@ export function visionBatch(
     frameLengths,
     rowOfCell,
   }
-}
-
-function concatenate(arrays: readonly Float32Array[]): Float32Array {
-  const result = new Float32Array(arrays.reduce((sum, array) => sum + array.length, 0))
-  let offset = 0
-  for (const array of arrays) {
-    result.set(array, offset)
-    offset += array.length
-  }
-  return result
 }
 
 /** Visual tokens [cells, outputSize] in window order; row `rowOfCell[c]` belongs to cell c. */
