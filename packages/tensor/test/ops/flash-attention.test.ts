@@ -328,4 +328,42 @@ describe('dense attention', () => {
     const values = await current.read(both)
     for (let i = 0; i < 4; i++) assertClose(values[i] ?? [], values[4 + i] ?? [], { relative: 1e-4, absolute: 1e-4 })
   })
+
+  test('unmasked gradients are the same, fused and with the scores in memory', async () => {
+    const { current } = device
+    const make = (heads: number, length: number, seed: number) =>
+      upload(current, randomArray([2, heads, length, 16], seed)).detached(true)
+    const inputs = [make(4, 21, 1), make(2, 34, 2), make(2, 34, 3)]
+    const [q, k, v] = inputs as [ops.Tensor, ops.Tensor, ops.Tensor]
+    const g = upload(current, randomArray([2, 4, 21, 16], 4))
+    const all = [{ fused: true }, { fused: false }, {}].flatMap((options) => {
+      const mixed = ops.attention(q, k, v, options)
+      return [mixed, ...ops.grad(mixed, inputs, { gradOutputs: [g] })]
+    })
+    const values = await current.read(all)
+    for (let i = 0; i < 4; i++) {
+      for (const other of [4, 8]) {
+        assertClose(values[i] ?? [], values[other + i] ?? [], { relative: 1e-4, absolute: 1e-4 })
+      }
+    }
+  })
+
+  test('scores are held only for a gradient on a software GPU, and only few', () => {
+    const { current } = device
+    const peak = (heads: number, learns: boolean, options: ops.AttentionOptions = {}) => {
+      const make = () => current.buffer([1, heads, 256, 8]).detached(learns)
+      const [q, k, v] = [make(), make(), make()]
+      const before = current.memory.liveBytes
+      const { peakBytes } = current.plan([ops.attention(q, k, v, options)], {})
+      for (const tensor of [q, k, v]) tensor.dispose()
+      return peakBytes - before
+    }
+    const scores = (heads: number) => 4 * heads * 256 * 256
+    const { isSoftware } = current.info
+    expect(peak(8, true, { fused: false })).toBeGreaterThan(scores(8))
+    expect(peak(8, true) > scores(8)).toBe(isSoftware)
+    expect(peak(8, false)).toBeLessThan(scores(8))
+    expect(peak(8, true, { causal: true })).toBeLessThan(scores(8))
+    expect(peak(200, true)).toBeLessThan(scores(200))
+  })
 })

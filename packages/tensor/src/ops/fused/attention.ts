@@ -1,8 +1,10 @@
 /**
  * Scaled dot-product attention of dense batches. Every mask it knows is a list of runs or a segment id per row, so it is
  * `flash-attention.ts` over rows of the same tensors; a composition of two matmuls and the masked softmax, which keeps
- * the probabilities for the gradient, is its plain twin and takes the head sizes the kernels do not.
+ * the probabilities for the gradient, is its plain twin, takes the head sizes the kernels do not, and on a software GPU
+ * the small unmasked batches that learn faster so.
  */
+import { isRecording } from '../../autograd/tape.js'
 import type { Device } from '../../device/device.js'
 import { ShapeError } from '../../device/errors.js'
 import type { Tensor } from '../../graph/tensor.js'
@@ -15,8 +17,9 @@ import { checkSegments, maskedSoftmax, type MaskOptions } from './softmax.js'
 
 export interface AttentionOptions extends MaskOptions {
   /**
-   * `false`: two matmuls and a softmax, with all scores in memory. Default: only for head sizes without a kernel, and for
-   * segments on devices with fewer than ten storage buffers a stage (WebGPU guarantees eight).
+   * `false`: two matmuls and a softmax, with all scores in memory. Default: for head sizes without a kernel; for segments
+   * on devices with fewer than ten storage buffers a stage (WebGPU guarantees eight); and on a software GPU where that is
+   * the faster way to a gradient: no mask, and at most 32 MiB of scores.
    */
   readonly fused?: boolean
 }
@@ -26,8 +29,8 @@ const SEGMENT_BINDINGS = 10
 
 /**
  * Attention of q `[B, H, Lq, D]` over k `[B, Hkv, Lk, D]`, v `[B, Hkv, Lk, Dv]` → `[B, H, Lq, Dv]`; query head i uses
- * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½. Scores are never held where D and Dv are multiples of 4 up to 256
- * (segments: see `fused`).
+ * key-value head ⌊i·Hkv/H⌋. The scale defaults to D^−½. Where D and Dv are multiples of 4 up to 256, scores are not held,
+ * but for the cases that {@link AttentionOptions.fused} names.
  *
  * @throws {ShapeError} H is not a multiple of Hkv, or shapes differ.
  */
@@ -54,7 +57,8 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   checkSegments(options, batch, queries, keys, 'attention()')
   const { querySegments, keySegments } = options
   const hasBindings = !querySegments || q.device.limits.maxStorageBuffersPerShaderStage >= SEGMENT_BINDINGS
-  const isFused = options.fused ?? (hasBindings && isFusedHeadSize(dimension) && isFusedHeadSize(v.shape[3] ?? 0))
+  const hasKernel = hasBindings && isFusedHeadSize(dimension) && isFusedHeadSize(v.shape[3] ?? 0)
+  const isFused = options.fused ?? (hasKernel && !composedLearnsFaster(q, k, v, options))
   if (!isFused) return composedAttention(q, k, v, options)
   if (querySegments && keySegments) {
     const segments = {
@@ -66,6 +70,26 @@ export function attention(q: Tensor, k: Tensor, v: Tensor, options: AttentionOpt
   return [q, k, v].every(({ layout }) => isContiguous(layout))
     ? byHeads(q, k, v, options)
     : byRows(q, k, v, options, null)
+}
+
+/** Most bytes of scores that are kept for a gradient where that is faster than computing them again. */
+const MOST_SCORE_BYTES = 32 * 2 ** 20
+
+/**
+ * True where the gradient is faster with the scores in memory. On a CPU rasteriser the products of the backward pass run
+ * faster as matmuls than in the fused kernels, which make the scores twice again; a causal mask makes up for it, for the
+ * fused kernels skip what it hides (docs/performance.md).
+ */
+function composedLearnsFaster(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): boolean {
+  const [batch = 0, heads = 0, queries = 0] = q.shape
+  return (
+    q.device.info.isSoftware &&
+    !options.causal &&
+    !options.querySegments &&
+    isRecording() &&
+    [q, k, v].some(({ requiresGrad }) => requiresGrad) &&
+    4 * batch * heads * queries * (k.shape[2] ?? 0) <= MOST_SCORE_BYTES
+  )
 }
 
 /** Plans of recent shapes: layers and steps repeat them. */
