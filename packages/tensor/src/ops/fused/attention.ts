@@ -78,7 +78,7 @@ const MOST_SCORE_BYTES = 32 * 2 ** 20
 /**
  * True where the gradient is faster with the scores in memory. On a CPU rasteriser the products of the backward pass run
  * faster as matmuls than in the fused kernels, which make the scores twice again; a causal mask makes up for it, for the
- * fused kernels skip what it hides (docs/performance.md).
+ * fused kernels skip what it hides (docs/tensor.md).
  */
 function composedLearnsFaster(q: Tensor, k: Tensor, v: Tensor, options: AttentionOptions): boolean {
   const [batch = 0, heads = 0, queries = 0] = q.shape
