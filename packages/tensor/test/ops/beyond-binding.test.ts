@@ -290,6 +290,104 @@ describe('at 1 MiB', () => {
     )
   })
 
+  test('attention over keys and values of 1.1 MB each', async () => {
+    const run = (start: number, length: number) => ({ start, length })
+    const sequences = [0, 1, 2].map((i) => ({ queries: run(8 * i, 8), keys: run(700 * i, 700), prefix: run(0, 30) }))
+    await both(
+      [
+        [24, 4, 64],
+        [2100, 2, 64],
+        [2100, 2, 64],
+      ],
+      (q, k, v) => ops.flashAttention(q, k, v, { sequences, causal: true }),
+    )
+  })
+
+  test('rows read and summed back, joined and replaced, of 1.2 MB', async () => {
+    const ids = Uint32Array.from({ length: 40 }, (_, i) => (i * 1237) % 2400)
+    await both([[2400, 128]], (x) => {
+      const table = x
+      const rows = ops.gather(table, table.device.tensor(ids))
+      const replaced = ops.indexPut(table, table.device.tensor(ids.slice(0, 9)), rows.slice(0, 3, 12).mul(2))
+      return ops.concat([replaced, rows, ops.pad(table, 0, 1, 2)], 0)
+    })
+  })
+
+  test('log-probs over a head of 1.2 MB', async () => {
+    const ids = Uint32Array.from({ length: 12 }, (_, i) => (i * 1777) % 9400)
+    await both(
+      [
+        [12, 32],
+        [9400, 32],
+      ],
+      (hidden, weight) => {
+        const targets = hidden.device.tensor(ids)
+        const { logProbs, entropies } = ops.linearLogProb(hidden, weight, targets)
+        return logProbs.add(entropies)
+      },
+    )
+  })
+
+  test.each([8, 4] as const)('a quantised weight of more than 1 MiB, %i bits', async (bits) => {
+    const rows = bits === 8 ? 2300 : 4600
+    const ids = Uint32Array.of(0, rows - 1, 1234)
+    await both([[4, 512]], (x) => {
+      const { device } = x
+      const values = randomArray([rows, 512], 9)
+      const weight = ops.quantize(upload(device, values), { bits, groupSize: 32 })
+      expect(weight.node.bytes).toBeGreaterThan(2 ** 20)
+      const product = ops.linear(x, weight).sum(1)
+      return product.add(ops.embedding(weight, device.tensor(ids)).sum())
+    })
+  })
+
+  /** What has no gradient, on both devices. */
+  async function bothRead(run: (on: Device) => Promise<Tensor[]> | Tensor[]) {
+    const results = []
+    for (const on of [low, await other()]) {
+      using _scope = on.scope()
+      results.push(await on.read(await run(on)))
+    }
+    const [actual = [], expected = []] = results
+    expect(actual.length).toBeGreaterThan(0)
+    actual.forEach((values, index) => assertClose(values, expected[index] ?? [], { relative: 1e-5, absolute: 1e-6 }))
+  }
+
+  test('random numbers, the largest of a row, sampled tokens, writes, of 1.4 MB', async () => {
+    await bothRead((on) => {
+      const logits = ops.randomNormal(on, [40, 9000], { seed: 5 })
+      const { values, indices } = ops.topK(logits, 3)
+      const seeds = on.tensor(
+        Uint32Array.from({ length: 80 }, (_, i) => i),
+        [40, 2],
+      )
+      const options = { temperature: 0.8, topK: 50, topP: 0.9, seeds, step: 1 }
+      const { ids, logProbs } = ops.sampleTokens(logits, options)
+      const held = on.buffer([9000, 40])
+      ops.assign(held.transpose(), logits)
+      ops.assign(held.slice(0, 10, 20), on.full([10, 40], 3))
+      return [logits, values, indices, ids, logProbs, held.mul(1)]
+    })
+  })
+
+  test.each([32, 8] as const)('AdamW over an arena of 1.3 MB, moments of %i bits', async (momentBits) => {
+    await bothRead(async (on) => {
+      const parameters = new ops.ParameterSet(on, [
+        { name: 'a', shape: [330, 1000] },
+        { name: 'b', shape: [33] },
+      ])
+      parameters.write('a', Float32Array.from(randomArray([330, 1000], 1).data))
+      const optimizer = new ops.AdamW(parameters, { momentBits })
+      for (const seed of [2, 3]) {
+        parameters.accumulate('a', upload(on, randomArray([330, 1000], seed)))
+        optimizer.update({ learningRate: 0.1, weightDecay: 0.1 })
+        await on.eval([])
+        parameters.zeroGrad()
+      }
+      return [parameters.get('a').mul(1), parameters.get('b').mul(1)]
+    })
+  })
+
   test('softmax and norm over 1.6 MB', async () => {
     await both([[400, 1000], [1000]], (x, w) => ops.softmax(ops.rmsNorm(x, w, 1e-6)))
   })
