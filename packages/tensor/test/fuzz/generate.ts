@@ -403,6 +403,10 @@ export class Drawing {
       return
     }
     const value = this.values.find(({ dims, bound }) => bound <= 2 && same(dims, buffer.dims)) ?? this.leaf(buffer.dims)
+    if (this.chance(0.35)) {
+      this.overwrite(buffer)
+      return
+    }
     const [rows, ...rest] = buffer.dims as [Dim, ...Dim[]]
     const half = this.derive(`${rows.id}/2`, Math.ceil(rows.size / 2))
     if (this.chance(0.5) || rows === this.one) {
@@ -416,6 +420,24 @@ export class Drawing {
       value: part.index,
       start: rows.size - half.size,
       rows: half.size,
+    })
+  }
+
+  /** Writes over half of any axis, or all of it; the value broadcasts now and then. */
+  private overwrite(buffer: Value): void {
+    const axis = this.int(buffer.dims.length)
+    const dim = buffer.dims[axis] as Dim
+    const part = dim !== this.one && this.chance(0.6) ? this.derive(`${dim.id}/2`, Math.ceil(dim.size / 2)) : dim
+    const start = this.chance(0.5) ? 0 : dim.size - part.size
+    const dims = buffer.dims.with(axis, part)
+    const value = this.chance(0.3) ? this.leaf(dims.map((one) => (this.chance(0.5) ? this.one : one))) : this.like(dims)
+    this.push({
+      kind: 'assign',
+      buffer: buffer.index,
+      value: value.index,
+      axis,
+      start,
+      end: start + part.size,
     })
   }
 

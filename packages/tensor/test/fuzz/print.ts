@@ -24,6 +24,8 @@ function line(step: Step, index: number): string {
       const rows = `${name(step.buffer)}.slice(0, ${step.start}, ${step.start + step.rows})`
       return `assign(${rows}, add(${rows}, ${name(step.value)}))`
     }
+    case 'assign':
+      return `assign(${name(step.buffer)}.slice(${step.axis}, ${step.start}, ${step.end}), ${name(step.value)})`
     case 'evaluate':
       return `await device.eval([${step.values.map(name).join(', ')}])`
   }

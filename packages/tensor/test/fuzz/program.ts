@@ -30,6 +30,15 @@ export type Step =
       readonly start: number
       readonly rows: number
     }
+  /** Writes a value, which may broadcast, over the places `start`… of an axis of a buffer. */
+  | {
+      readonly kind: 'assign'
+      readonly buffer: number
+      readonly value: number
+      readonly axis: number
+      readonly start: number
+      readonly end: number
+    }
   | { readonly kind: 'evaluate'; readonly values: readonly number[] }
 
 export interface Program {
@@ -87,6 +96,7 @@ function forward(program: Program, noise: number): Forward {
     } else if (step.kind === 'buffer') values[index] = zeros(step.shape)
     else if (step.kind === 'copy') values[index] = at(step.buffer)
     else if (step.kind === 'accumulate') values[step.buffer] = accumulated(at(step.buffer), at(step.value), step.start)
+    else if (step.kind === 'assign') values[step.buffer] = assigned(at(step.buffer), at(step.value), step)
   })
   return { values, operands }
 }
@@ -134,6 +144,22 @@ function accumulated(buffer: NdArray, value: NdArray, start: number): NdArray {
   return { shape: buffer.shape, data }
 }
 
+function assigned(
+  buffer: NdArray,
+  value: NdArray,
+  { axis, start, end }: { readonly axis: number; readonly start: number; readonly end: number },
+): NdArray {
+  const part = buffer.shape.map((size, at) => (at === axis ? end - start : size))
+  const [whole] = reference.expand.forward([value], part)
+  const inner = part.slice(axis + 1).reduce((a, b) => a * b, 1)
+  const [run, row] = [(end - start) * inner, (buffer.shape[axis] ?? 1) * inner]
+  const data = buffer.data.slice()
+  for (let from = 0; from < whole.data.length; from += run) {
+    data.set(whole.data.subarray(from, from + run), (from / run) * row + start * inner)
+  }
+  return { shape: buffer.shape, data }
+}
+
 // ---------------------------------------------------------------------------------------------------- device
 
 /** What the program gives on a device. */
@@ -150,6 +176,8 @@ export async function actual(device: Device, program: Program): Promise<Result> 
     else if (step.kind === 'accumulate') {
       const rows = at(step.buffer).slice(0, step.start, step.start + step.rows)
       ops.assign(rows, rows.add(at(step.value).detached()))
+    } else if (step.kind === 'assign') {
+      ops.assign(at(step.buffer).slice(step.axis, step.start, step.end), at(step.value).detached())
     } else await device.eval(step.values.map(at))
   }
   const outputs = program.outputs.map(at)

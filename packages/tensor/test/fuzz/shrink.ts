@@ -8,21 +8,23 @@ import { shapesOf, type Program, type Step } from './program.js'
 function readBy(step: Step): readonly number[] {
   if (step.kind === 'apply') return step.inputs
   if (step.kind === 'copy') return [step.buffer]
-  if (step.kind === 'accumulate') return [step.buffer, step.value]
+  if (isWrite(step)) return [step.buffer, step.value]
   return []
 }
+
+const isWrite = (step: Step) => step.kind === 'accumulate' || step.kind === 'assign'
 
 /** Removes steps that nothing depends on, and renumbers the rest. */
 export function prune(program: Program): Program {
   const needed = new Set(program.outputs)
   for (let index = program.steps.length - 1; index >= 0; index--) {
     const step = program.steps[index] as Step
-    const writes = step.kind === 'accumulate' && needed.has(step.buffer)
+    const writes = isWrite(step) && needed.has(step.buffer)
     if (needed.has(index) || writes) for (const read of readBy(step)) needed.add(read)
   }
   const kept = program.steps.flatMap((step, index) => {
     const isAsked = step.kind === 'evaluate' && step.values.some((value) => needed.has(value))
-    const alive = step.kind === 'accumulate' ? needed.has(step.buffer) : isAsked || needed.has(index)
+    const alive = isWrite(step) ? needed.has(step.buffer) : isAsked || needed.has(index)
     return alive ? [index] : []
   })
   const renamed = new Map(kept.map((old, index) => [old, index]))
@@ -31,7 +33,7 @@ export function prune(program: Program): Program {
     const step = program.steps[index] as Step
     if (step.kind === 'apply') return { ...step, inputs: step.inputs.map(to) }
     if (step.kind === 'copy') return { ...step, buffer: to(step.buffer) }
-    if (step.kind === 'accumulate') return { ...step, buffer: to(step.buffer), value: to(step.value) }
+    if (isWrite(step)) return { ...step, buffer: to(step.buffer), value: to(step.value) }
     if (step.kind === 'evaluate') return { ...step, values: step.values.filter((value) => renamed.has(value)).map(to) }
     return step
   })
@@ -49,7 +51,7 @@ function* smaller(program: Program): Generator<Program> {
     const step = steps[index] as Step
     const without = steps.with(index, { kind: 'evaluate', values: [] })
     if (step.kind === 'evaluate' && step.values.length > 0) yield { ...program, steps: without }
-    if (step.kind === 'accumulate') yield { ...program, steps: without }
+    if (isWrite(step)) yield { ...program, steps: without }
     if (step.kind === 'leaf' && step.view) yield { ...program, steps: steps.with(index, { ...step, view: false }) }
     if (outputs.includes(index) && step.kind === 'apply') {
       // One step back: what the output was made of.
