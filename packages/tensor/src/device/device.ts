@@ -97,10 +97,6 @@ const MATRIX_UNITS = 'chromium-experimental-subgroup-matrix' as GPUFeatureName
 
 const FEATURES: readonly GPUFeatureName[] = ['shader-f16', 'subgroups', 'timestamp-query']
 
-function emulation({ emulate = environmentEmulation() }: DeviceOptions): DeviceOptions['emulate'] {
-  return emulate
-}
-
 /** @throws {AdapterError} the variable holds anything but what `emulate` may be. */
 function environmentEmulation(): DeviceOptions['emulate'] {
   const value = process.env['REVISUAL_EMULATE'] ?? ''
@@ -117,7 +113,8 @@ function environmentEmulation(): DeviceOptions['emulate'] {
  * @throws {AdapterError} no adapter, or it refuses the device; or the tuning file is damaged.
  */
 export async function createDevice(asked: DeviceOptions = {}): Promise<Device> {
-  const isPlain = emulation(asked) === 'plain-gpu'
+  const { emulate = environmentEmulation() } = asked
+  const isPlain = emulate === 'plain-gpu'
   const options = isPlain ? { ...asked, limits: { ...guaranteedLimits, ...asked.limits } } : asked
   // Dawn offers experimental features to those alone who ask for unsafe ones.
   const unsafe = options.matrixUnits ? ['allow_unsafe_apis'] : []
