@@ -27,14 +27,18 @@ export function rate(perSecond: number): string {
   return perSecond >= 1 ? `${perSecond.toFixed(1)}/s` : `${(1 / perSecond).toFixed(1)} s each`
 }
 
-class Clock {
-  private readonly started = performance.now()
+/** Where counting began: how much was done then, and when that was (`performance.now()`). */
+export interface ProgressStart {
+  readonly first: number
+  readonly time: number
+}
 
-  constructor(private readonly first: number) {}
+class Clock {
+  constructor(private readonly start: ProgressStart) {}
 
   describe(done: number, total: number): { rate: string; eta: string; elapsed: string } {
-    const elapsed = (performance.now() - this.started) / 1000
-    const perSecond = (done - this.first) / elapsed
+    const elapsed = (performance.now() - this.start.time) / 1000
+    const perSecond = (done - this.start.first) / elapsed
     return { rate: rate(perSecond), eta: duration((total - done) / perSecond), elapsed: duration(elapsed) }
   }
 }
@@ -46,9 +50,9 @@ class BarProgress implements Progress {
   constructor(
     label: string,
     private readonly total: number,
-    first: number,
+    start: ProgressStart,
   ) {
-    this.clock = new Clock(first)
+    this.clock = new Clock(start)
     this.bar = new SingleBar({
       format: `${label} {bar} {value}/{total}  {speed}  {left} left  {note}`,
       stream: process.stderr,
@@ -58,7 +62,7 @@ class BarProgress implements Progress {
       barCompleteChar: '█',
       barIncompleteChar: '░',
     })
-    this.bar.start(total, first, { speed: '–', left: '–', note: '' })
+    this.bar.start(total, start.first, { speed: '–', left: '–', note: '' })
   }
 
   update(done: number, note = ''): void {
@@ -78,9 +82,9 @@ class PlainProgress implements Progress {
   constructor(
     private readonly label: string,
     private readonly total: number,
-    first: number,
+    start: ProgressStart,
   ) {
-    this.clock = new Clock(first)
+    this.clock = new Clock(start)
   }
 
   update(done: number, note = ''): void {
@@ -97,7 +101,8 @@ class PlainProgress implements Progress {
   }
 }
 
-/** Progress towards `total`, beginning at `first` when resumed. */
-export function startProgress(label: string, total: number, first = 0): Progress {
-  return process.stderr.isTTY ? new BarProgress(label, total, first) : new PlainProgress(label, total, first)
+/** Progress towards `total`; rate and time left are counted from `start`, by default nothing and now. */
+export function startProgress(label: string, total: number, start?: ProgressStart): Progress {
+  const from = start ?? { first: 0, time: performance.now() }
+  return process.stderr.isTTY ? new BarProgress(label, total, from) : new PlainProgress(label, total, from)
 }

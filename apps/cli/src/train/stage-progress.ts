@@ -1,7 +1,7 @@
 /** Progress of training on the terminal, from the trainer's records. */
 import type { MetricRecord } from '@revisual/rl'
 import type { RunConfig } from '../config/schema.js'
-import { startProgress, type Progress } from '../terminal/progress.js'
+import { startProgress, type Progress, type ProgressStart } from '../terminal/progress.js'
 
 /** Numbers worth watching, under short names. */
 const watched = [
@@ -21,27 +21,36 @@ function note(record: MetricRecord): string {
     .join('  ')
 }
 
+/** Where a stage began in this process, told by the record of its first step here. */
+function startOf(record: MetricRecord): ProgressStart {
+  const seconds = record['time/step']
+  return {
+    first: record.step - 1,
+    time: performance.now() - (typeof seconds === 'number' ? seconds * 1000 : 0),
+  }
+}
+
 export class StageProgress {
-  #stage: string | null = null
+  #begun: { readonly stage: string; readonly start: ProgressStart } | null = null
   #progress: Progress | null = null
 
   constructor(private readonly stages: RunConfig['stages']) {}
 
   update(record: MetricRecord): void {
     if ('phase' in record) return
-    if (record.stage !== this.#stage) {
+    const { stage, step } = record
+    if (this.#begun?.stage !== stage) {
       this.stop()
-      const total = this.stages.find(({ name }) => name === record.stage)?.steps ?? record.step
-      this.#progress = startProgress(record.stage, total, record.step - 1)
-      this.#stage = record.stage
+      this.#begun = { stage, start: startOf(record) }
     }
-    this.#progress?.update(record.step, note(record))
+    const total = this.stages.find(({ name }) => name === stage)?.steps ?? step
+    this.#progress ??= startProgress(stage, total, this.#begun.start)
+    this.#progress.update(step, note(record))
   }
 
-  /** Ends the bar, so that others can write. */
+  /** Ends the bar, so that others can write; the next record begins another, with the stage's rate so far. */
   stop(): void {
     this.#progress?.stop()
     this.#progress = null
-    this.#stage = null
   }
 }
