@@ -1,7 +1,6 @@
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   assign,
-  createDevice,
   DeviceLostError,
   GpuValidationError,
   grad,
@@ -11,18 +10,10 @@ import {
   ShapeError,
   TensorStateError,
   type Device,
-  type DeviceOptions,
 } from '../src/index.js'
+import { deviceOpener } from './support.js'
 
-const opened: Device[] = []
-async function open(options: DeviceOptions = {}): Promise<Device> {
-  const device = await createDevice(options)
-  opened.push(device)
-  return device
-}
-afterEach(() => {
-  for (const device of opened.splice(0)) device.destroy()
-})
+const open = deviceOpener()
 
 describe('uploads and encoded commands keep their order', () => {
   test('a buffer that is freed before it was cleared is not cleared under its next owner', async () => {

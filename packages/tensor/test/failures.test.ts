@@ -3,29 +3,11 @@
  * that are lost. Every failure has one error type, nothing hangs, and nothing computes garbage in silence.
  */
 import { totalmem } from 'node:os'
-import { afterEach, describe, expect, test } from 'vitest'
-import {
-  assign,
-  createDevice,
-  DeviceLostError,
-  matmul,
-  OutOfMemoryError,
-  TensorStateError,
-  type Device,
-  type DeviceOptions,
-  type Tensor,
-} from '../src/index.js'
-import { refuseBuffers } from './support.js'
+import { describe, expect, test } from 'vitest'
+import { assign, DeviceLostError, matmul, OutOfMemoryError, TensorStateError, type Tensor } from '../src/index.js'
+import { deviceOpener, refuseBuffers } from './support.js'
 
-const opened: Device[] = []
-async function open(options: DeviceOptions = {}): Promise<Device> {
-  const device = await createDevice(options)
-  opened.push(device)
-  return device
-}
-afterEach(() => {
-  for (const device of opened.splice(0)) device.destroy()
-})
+const open = deviceOpener()
 
 const MIB = 2 ** 20
 const values = (count: number, value: number) => new Float32Array(count).fill(value)

@@ -1,12 +1,11 @@
 /**
  * What is kept from step to step: buffers, bind groups, pipelines, emitted kernels. Keeping must show in nothing but time.
  */
-import { afterEach, describe, expect, test } from 'vitest'
+import { describe, expect, test } from 'vitest'
 import {
   AdamW,
   add,
   assign,
-  createDevice,
   grad,
   kernel,
   linear,
@@ -25,16 +24,9 @@ import {
 } from '../src/index.js'
 import { BufferPool } from '../src/memory/pool.js'
 import { randomArray, upload } from '../src/testing/index.js'
+import { deviceOpener } from './support.js'
 
-const opened: Device[] = []
-async function open(options: DeviceOptions = {}): Promise<Device> {
-  const device = await createDevice(options)
-  opened.push(device)
-  return device
-}
-afterEach(() => {
-  for (const device of opened.splice(0)) device.destroy()
-})
+const open = deviceOpener()
 
 /** A small training run; `sizes[i]` rows in step i. Losses, and bind groups made by step. */
 async function train(options: DeviceOptions, sizes: readonly number[]) {

@@ -1,10 +1,26 @@
 /**
- * A driver that has no memory left, which no software driver can be made to be: buffers from a size on are really
- * unusable, and their error scopes say so.
+ * What tests of devices share.
  */
-import type { Device } from '../src/index.js'
+import { afterEach } from 'vitest'
+import { createDevice, type Device, type DeviceOptions } from '../src/index.js'
 
-/** From now on the driver refuses buffers of at least `bytes`. Returns what ends that. */
+/** Opens devices that live until the end of the test they were opened in. */
+export function deviceOpener(): (options?: DeviceOptions) => Promise<Device> {
+  const opened: Device[] = []
+  afterEach(() => {
+    for (const device of opened.splice(0)) device.destroy()
+  })
+  return async (options = {}) => {
+    const device = await createDevice(options)
+    opened.push(device)
+    return device
+  }
+}
+
+/**
+ * A driver that has no memory left, which no software driver can be made to be: from now on buffers of at least `bytes`
+ * are really unusable, and their error scopes say so. Returns what ends that.
+ */
 export function refuseBuffers(device: Device, bytes: number): () => void {
   const { gpu } = device
   const create = gpu.createBuffer.bind(gpu)

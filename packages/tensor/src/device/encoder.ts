@@ -3,6 +3,7 @@
  * submit in one buffer addressed by dynamic offsets, and one compute pass for as many dispatches as possible.
  */
 import type { Dispatch } from '../graph/dispatch.js'
+import { mixed } from '../graph/hash.js'
 import type { Storage } from '../graph/node.js'
 import { GpuValidationError } from './errors.js'
 import type { Profiler } from './profiler.js'
@@ -260,8 +261,4 @@ function binds(group: BindGroup, reads: readonly Storage[], writes: readonly Sto
     }
   }
   return true
-}
-
-function mixed(hash: number, word: number): number {
-  return Math.imul(((hash << 5) | (hash >>> 27)) ^ word, 0x9e3779b1)
 }

@@ -7,6 +7,7 @@
  * Equal descriptions must mean equal dispatches, so whatever emission comes to depend on belongs in here.
  */
 import type { Target } from './codegen.js'
+import { mixed } from './hash.js'
 import { newMark, type KernelSpec, type Node, type Storage } from './node.js'
 import type { FusedKernel } from './schedule.js'
 import type { Layout } from './shape.js'
@@ -79,7 +80,7 @@ export class Description {
       this.words = longer
     }
     this.words[this.length++] = word
-    this.hash = Math.imul(((this.hash << 5) | (this.hash >>> 27)) ^ word, 0x9e3779b1)
+    this.hash = mixed(this.hash, word)
   }
 
   /** A number by its bits: −0 is not 0, and NaN is itself. */

@@ -14,13 +14,8 @@ function parameterWord([type, value]: readonly ['u32' | 'i32' | 'f32', number]):
   return type === 'f32' ? f32Word(value) : value >>> 0
 }
 
-/** The uniform words of a kernel's parameters, in order. */
-function parameterWords({ params }: KernelSpec): number[] {
-  return Object.values(params).map(parameterWord)
-}
-
 /** Words with the values of the parameters, which come first; those behind them are the same for every launch. */
-export function setParameterWords({ params }: KernelSpec, words: readonly number[]): readonly number[] {
+export function setParameterWords({ params }: KernelSpec, words: readonly number[]): number[] {
   const result = words.slice()
   let index = 0
   for (const name in params) {
@@ -32,7 +27,7 @@ export function setParameterWords({ params }: KernelSpec, words: readonly number
 
 export function emitCustom(root: Node, spec: KernelSpec, targets: readonly Target[], context: EmitContext): Dispatch {
   const names = Object.keys(spec.params)
-  const params = parameterWords(spec)
+  const params = setParameterWords(spec, [])
   const fields = names.map((name) => `${name}: ${spec.params[name]?.[0] ?? 'u32'}`)
   const bindings = new Bindings(context, (value) => {
     const name = `word${params.push(value >>> 0) - 1 - names.length}_`
